@@ -1,0 +1,530 @@
+"""Probe: blocking calls in watched threads, by wrapped callables and by audit events."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from types import (
+    BuiltinFunctionType,
+    FrameType,
+    FunctionType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import Any, Final, Protocol
+
+from pytest_truasync._detect import originals, waits
+from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS
+from pytest_truasync._detect.callread import is_mutex
+from pytest_truasync._detect.files import FileSorter, Role
+from pytest_truasync._detect.imports import ImportHooks, Then
+from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
+from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
+from pytest_truasync._detect.standins import stand_in
+from pytest_truasync._model import Target
+
+LOCK_GRACE_NS: Final = 10_000_000
+"""A lock that was got sooner than this was only passed on between threads: the holder may have
+lost the GIL for a moment. Two switch intervals."""
+
+_NATIVE: Final = frozenset({BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType})
+_MADE: Final[Mapping[str, str]] = {"io.FileIO.__init__": "open", "mmap.mmap.__init__": "mmap.mmap"}
+"""Constructors, below every way to the call that people know."""
+_DEFAULTS: Final = (
+    "tempfile._TemporaryFileCloser.cleanup",
+    "tempfile._TemporaryFileCloser.close",
+    "sched.scheduler.__init__",
+    "multiprocessing.connection.Connection._send",
+    "multiprocessing.connection.Connection._recv",
+)
+"""Functions of the standard library that hold a target as the default of an argument."""
+
+_POLLS: Final = frozenset({"select.epoll.poll", "select.poll.poll", "select.devpoll.poll"})
+_WARNING: Final = ("sqlite3.",)
+"""Targets, by how their names start, that warn of how they are called."""
+_OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
+    # where the callables of a target's owner stand: modules or types
+    "os": ("os", "posix"),  # pickle looks for a function in the module that it names
+    "threading.Lock": ("_thread.LockType",),
+    "threading.RLock": ("_thread.RLock",),
+    "queue.SimpleQueue": ("_queue.SimpleQueue",),
+    "io.FileIO": ("_io.FileIO",),
+    "socket.socket": ("_socket.socket",),
+    "ssl.SSLSocket": ("_ssl._SSLSocket",),
+    "socket": ("_socket", "socket"),
+    "signal": ("_signal", "signal"),
+    "sqlite3": ("sqlite3", "sqlite3.dbapi2"),
+}
+
+
+Observe = Callable[
+    [Target, Callable[..., Any], waits.Predicate | None, tuple[Any, ...], dict[str, Any]], Any
+]
+
+
+class Guard(Protocol):
+    """What the probe tells and asks while a call is made."""
+
+    def broken(self, probe: str, error: BaseException) -> None:
+        """Report a fault of ours; the probe is off from now on."""
+
+    def refuse(self, call: Call) -> BaseException | None:
+        """Return what to raise at the call itself, if anything."""
+
+
+class CallProbe:
+    """Watches the targets in the threads of *watch*.
+
+    Args:
+        watch: the threads that run a loop or offloaded work.
+        sorter: tells whose module may hold a target by a name of its own.
+        read: see `CallReader.read`.
+        targets: rows of callables to wrap.
+        audited: audit event → target.
+        harmless: target → what tells of the arguments of a call that it cannot block.
+        guard: hears of faults.
+        clock: nanoseconds.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        sorter: FileSorter,
+        read: Callable[..., Call | None],
+        *,
+        targets: Iterable[Target],
+        audited: Mapping[str, Target],
+        harmless: Mapping[str, Callable[..., bool]],
+        guard: Guard,
+        clock: Callable[[], int] = originals.clock_ns,
+    ) -> None:
+        self._watch = watch
+        self._sorter = sorter
+        self._read = read
+        self._targets = tuple(targets)
+        self._audited = dict(audited)
+        self._harmless = dict(harmless)
+        self._guard = guard
+        self._clock = clock
+        self._off: set[str] = set()
+        self._twins: dict[int, Any] = {}
+        self._ours: set[int] = set()
+        self._aliased = False
+
+    # Installing.
+
+    def install(self, patches: PatchStack, imports: ImportHooks) -> None:
+        """Wrap every target that this interpreter has; those of a module not yet imported, then."""
+        for target in self._targets:
+            owner, _, _ = target.name.rpartition(".")
+            for place in _OWNERS.get(owner, (owner,)):
+                module = _module_of(place)
+                if module is not None:
+                    imports.when(module, self._replacing(patches, target, place))
+        self._rebind(patches)
+
+    def _replacing(self, patches: PatchStack, target: Target, place: str) -> Then:
+        return lambda _: self._replace(patches, target, place)
+
+    def _replace(self, patches: PatchStack, target: Target, place: str) -> None:
+        owner = _locate(place)
+        name = target.name.rpartition(".")[2]
+        original = vars(owner).get(name) if owner is not None else None
+        if original is None and owner is not None and target.name in _MADE:
+            original = _make_no_more
+        if owner is None or original is None or id(original) in self._ours:
+            return
+        if isinstance(owner, type):
+            if can_patch_types():
+                self._replace_method(patches, owner, name, original, target)
+            return
+        if not isinstance(original, BuiltinFunctionType):
+            return  # Python code, seen by what it calls
+        twin = self._twins.get(id(original))
+        if twin is None:
+            twin = builtin_twin(original, self._wrap(target, original))
+            self._twins[id(original)] = twin
+            self._join_sets(patches, original, twin)
+        self._put(patches, owner, name, twin)
+
+    def _replace_method(
+        self, patches: PatchStack, owner: type, name: str, original: Any, target: Target
+    ) -> None:
+        """Replace a method, also where a class below has it by itself, as pytest-socket does."""
+        new = dress(original, self._wrap(target, original))
+        self._twins[id(original)] = new
+        patches.callback(_let_go, owner, name, new, original)
+        self._put(patches, owner, name, new)
+        for below in _subclasses(owner):
+            if vars(below).get(name) is original:
+                self._put(patches, below, name, new)
+
+    def _put(self, patches: PatchStack, owner: type | ModuleType, name: str, new: Any) -> None:
+        self._ours.add(id(new))
+        patches.replace(owner, name, new)
+
+    @staticmethod
+    def _join_sets(patches: PatchStack, original: Any, twin: Any) -> None:
+        """`os.stat in os.supports_fd` and the like stay true."""
+        import os
+
+        for name in ("supports_fd", "supports_dir_fd", "supports_follow_symlinks"):
+            known = getattr(os, name, None)
+            if isinstance(known, set) and original in known:
+                known.add(twin)
+                patches.callback(known.discard, twin)
+
+    def _rebind(self, patches: PatchStack) -> None:
+        """Replace targets that a module of the user's or a library's has by name already."""
+        twins = self._twins
+        for module in list(originals.modules.values()):
+            names = getattr(module, "__dict__", None)
+            file = getattr(module, "__file__", None)
+            if not isinstance(names, dict) or not isinstance(file, str):
+                continue
+            held = [
+                (alias, twin)
+                for alias, value in list(names.items())
+                if type(value) in _NATIVE and (twin := twins.get(id(value))) is not None
+            ]
+            if held and self._sorter.roles[file] in (Role.USER, Role.LIBRARY):
+                for alias, twin in held:
+                    self._put(patches, module, alias, twin)
+            if self._sorter.is_below_root(file) and any(map(self._holds, list(names.values()))):
+                self._aliased = True
+        for name in _DEFAULTS:
+            self._rebind_defaults(patches, name)
+
+    def _rebind_defaults(self, patches: PatchStack, name: str) -> None:
+        owner, _, method = name.rpartition(".")
+        function = getattr(_locate(owner), method, None)
+        given = getattr(function, "__defaults__", None)
+        if isinstance(function, FunctionType) and given is not None:
+            function.__defaults__ = tuple(self._twins.get(id(one), one) for one in given)
+            patches.callback(setattr, function, "__defaults__", given)
+
+    def _holds(self, value: object) -> bool:
+        """Tell whether a class or function has a target where it cannot be replaced."""
+        if isinstance(value, FunctionType):
+            given = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+            return any(type(one) in _NATIVE and id(one) in self._twins for one in given)
+        if isinstance(value, type):
+            return any(
+                id(one) in self._twins if type(one) in _NATIVE else self._holds(one)
+                for one in list(vars(value).values())
+                if type(one) in _NATIVE or type(one) is FunctionType
+            )
+        return False
+
+    @property
+    def needs_audit(self) -> bool:
+        """Whether calls can go round what was replaced; an audit hook slows the interpreter down.
+
+        Hundreds of events are raised in a test, for one that matters.
+        """
+        return self._aliased or not can_patch_types()
+
+    def _wrap(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what stands in for *original*: one frame more, on a watched thread and off it."""
+        threads = self._watch.threads
+        get_ident = originals.get_ident
+        attempt = ATTEMPTS.get(target.name)
+        name, clock, begin, observe = target.name, self._clock, self._begin, self._observe
+        made = replace(target, name=_MADE[name]) if name in _MADE else target
+        predicate = self._predicate(made)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                if not threads or (watch := threads.get(get_ident())) is None or watch.busy:
+                    return original(*args, **kwargs)
+                watch.busy = True
+                call, started = None, 0
+                try:
+                    call = begin(watch, target, predicate, args, kwargs)
+                    started = clock()
+                    return original(*args, **kwargs)
+                finally:
+                    if call is not None:
+                        call.add(name, started, clock())
+                    watch.busy = False
+            except BaseException:
+                del args, kwargs  # a traceback keeps this frame: let go what was only passed on
+                raise
+
+        def warning_wrapper(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                run = partial(stand_in(originals.getframe(1)), original)
+                if not threads or get_ident() not in threads:
+                    return run(*args, **kwargs)
+                return observe(target, run, predicate, args, kwargs)
+            except BaseException:
+                del args, kwargs  # as above
+                raise
+
+        def polling_wrapper(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                # Each round of a busy loop asks without waiting.
+                if (len(args) > 1 and type(args[1]) is int and not args[1]) or not threads:
+                    return original(*args, **kwargs)
+                return observe(target, original, predicate, args, kwargs)
+            except BaseException:
+                del args, kwargs  # as above
+                raise
+
+        def making_wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                make = original
+                if args and type(args[0]) is bool:  # of a bool as a descriptor it warns
+                    make = partial(stand_in(originals.getframe(1)), original)
+                if not threads or get_ident() not in threads:
+                    return make(self, *args, **kwargs)
+                return observe(made, partial(make, self), predicate, args, kwargs)
+            except BaseException:
+                del self, args, kwargs  # as above
+                raise
+
+        if name in _MADE:
+            return making_wrapper
+        if name in _POLLS:
+            return polling_wrapper
+        if name.startswith(_WARNING):
+            return warning_wrapper
+        if attempt is None:
+            return wrapper
+        tried = attempt(original)
+        observe_attempt = self._observe_attempt
+
+        def trying_wrapper(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                if not threads or get_ident() not in threads:
+                    return original(*args, **kwargs)
+                return observe_attempt(target, original, tried, args, kwargs)
+            except BaseException:
+                del args, kwargs  # as above
+                raise
+
+        kind = LOCKS.get(name.rpartition(".")[0])
+        if kind is None:
+            return trying_wrapper
+        try_now = ACQUIRES[kind]
+
+        def lock_wrapper(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            try:
+                if not threads or get_ident() not in threads:
+                    return original(*args, **kwargs)
+                # The common cases first: a lock that is free, and one that is only asked for.
+                if not kwargs and args and type(args[0]) is kind:
+                    if len(args) == 1:
+                        if try_now(args[0], False):
+                            return True
+                    elif args[1] is False:
+                        return original(*args)
+                return observe_attempt(target, original, tried, args, kwargs)
+            except BaseException:
+                del args, kwargs  # as above
+                raise
+
+        return lock_wrapper
+
+    def _predicate(self, target: Target) -> waits.Predicate | None:
+        harmless = self._harmless.get(target.name)
+        if harmless is None:
+            return waits.PREDICATES.get(target.name)
+        return lambda args, kwargs: not harmless(*args, **kwargs)
+
+    # Watching.
+
+    @property
+    def audited(self) -> Iterable[str]:
+        """Audit events that tell of a call."""
+        return self._audited
+
+    @property
+    def observe(self) -> Observe:
+        """What makes a call and records it, for a function that stands in for the callable."""
+        return self._observe
+
+    def _observe(
+        self,
+        target: Target,
+        original: Callable[..., Any],
+        predicate: waits.Predicate | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        __tracebackhide__ = True
+        watch = self._watch.threads.get(originals.get_ident())
+        if watch is None or watch.busy:
+            return original(*args, **kwargs)
+        watch.busy = True
+        call, started = None, 0
+        try:
+            call = self._begin(watch, target, predicate, args, kwargs)
+            started = self._clock()
+            return original(*args, **kwargs)
+        except BaseException:
+            del args, kwargs
+            raise
+        finally:
+            if call is not None:
+                call.add(target.name, started, self._clock())
+            watch.busy = False
+
+    def _begin(
+        self,
+        watch: ThreadWatch,
+        target: Target,
+        predicate: waits.Predicate | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Timed | None:
+        """Put the call that the caller of our caller makes on record; return who times it."""
+        __tracebackhide__ = True
+        code: bool | str = True
+        try:
+            if predicate is not None and not (code := predicate(args, kwargs)):
+                return None
+        except Exception:  # noqa: BLE001 - wrong arguments: the call itself will say so
+            return None
+        return self._enter(watch, target, code, args, originals.getframe(2)) or watch.work
+
+    def _observe_attempt(
+        self,
+        target: Target,
+        original: Callable[..., Any],
+        attempt: Callable[..., tuple[bool, Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Try without waiting first; only what could not be had at once is a wait."""
+        __tracebackhide__ = True
+        watch = self._watch.threads.get(originals.get_ident())
+        if watch is None or watch.busy:
+            return original(*args, **kwargs)
+        watch.busy = True
+        try:
+            done, result = attempt(args, kwargs)
+            if done:
+                return result
+            frame = originals.getframe(2)
+            call = self._enter(watch, target, True, args, frame)
+            timed: Timed | None = call or watch.work
+            first_wait = call is not None and call.waited_ns == 0
+            started = self._clock()
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                if timed is not None:
+                    timed.add(target.name, started, self._clock())
+            if call is None or not first_wait or not result:
+                return result
+            if call.waited_ns < LOCK_GRACE_NS and is_mutex(frame):
+                call.brief = True
+            return result
+        except BaseException:
+            del args, kwargs
+            raise
+        finally:
+            watch.busy = False
+
+    def audit(self, event: str, args: tuple[Any, ...]) -> None:
+        """Take in one of the events `audited`."""
+        watch = self._watch.threads.get(originals.get_ident())
+        if watch is None or watch.busy:
+            return
+        watch.busy = True
+        try:
+            target = self._audited[event]
+            waits_now = waits.PREDICATES.get(target.name)
+            try:
+                if waits_now is not None and not waits_now(args, {}):
+                    return
+            except Exception:  # noqa: BLE001 - an event of a shape that we do not know
+                return
+            call = self._enter(watch, target, True, args, originals.getframe(2))
+            if call is not None:
+                now = self._clock()
+                call.add(target.name, now, now)
+        finally:
+            watch.busy = False
+
+    def _enter(
+        self,
+        watch: ThreadWatch,
+        target: Target,
+        code: bool | str,
+        args: tuple[Any, ...],
+        frame: FrameType,
+    ) -> Call | None:
+        __tracebackhide__ = True
+        if target.name in self._off:
+            return None
+        try:
+            call = self._read(watch, target, code, args, frame)
+        except RecursionError:
+            return None  # the user's stack is nearly full; the call itself may still fit
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off.add(target.name)
+            self._guard.broken(target.name, error)
+            return None
+        if call is not None and (refusal := self._guard.refuse(call)) is not None:
+            call.running = False
+            raise refusal
+        return call
+
+
+# Finding the callables.
+
+
+def _make_no_more(*_: object, **__: object) -> None:
+    """`object.__init__` of a type whose `__new__` takes the arguments."""
+
+
+def _subclasses(owner: type) -> list[type]:
+    return type.__subclasses__(owner)
+
+
+def _let_go(owner: type, name: str, new: object, original: object) -> None:
+    """Put *original* where somebody has put *new* into a class below meanwhile."""
+    for below in _subclasses(owner):
+        if vars(below).get(name) is new:
+            setattr(below, name, original)
+
+
+def _module_of(dotted: str) -> str | None:
+    """Return the module that a dotted name of a module or type starts with, if there is one."""
+    while dotted:
+        if dotted in originals.modules:
+            return dotted
+        head, _, _ = dotted.rpartition(".")
+        if not head or head in originals.modules:
+            found = find_spec(dotted) if not head or _is_package(head) else None
+            return dotted if found is not None else (head or None)
+        dotted = head
+    return None
+
+
+def _is_package(name: str) -> bool:
+    return hasattr(originals.modules[name], "__path__")
+
+
+def _locate(dotted: str) -> type | ModuleType | None:
+    """Return the module or type of a dotted name, or None where this interpreter has none."""
+    module = originals.modules.get(dotted)
+    if module is not None:
+        return module
+    head, _, name = dotted.rpartition(".")
+    if dotted == "select.poll":  # the name is that of a function
+        return type(select.poll()) if hasattr(select, "poll") else None
+    found = getattr(originals.modules.get(head), name, None)
+    return found if isinstance(found, type) else None

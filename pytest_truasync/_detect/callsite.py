@@ -1,0 +1,321 @@
+"""From the frame that made a call to the user's line, and to the call's public name."""
+
+from __future__ import annotations
+
+import linecache
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from pytest_truasync._detect import originals
+from pytest_truasync._detect.files import FileSorter, Role
+from pytest_truasync._model import CallSite, Observation
+
+_LONGEST_CHAIN: Final = 16
+_DEEPEST: Final = 400  # frames looked at; a recursion deeper than this names no line
+
+# Functions of the loop below which a callback runs: what is above them is not part of the call.
+CALLBACK_RUNNERS: Final = frozenset(
+    {"_run", "_run_once", "run_forever", "run_until_complete", "unrolled_run", "run"}
+)
+_CALLING_BACK: Final = CALLBACK_RUNNERS - {"run_until_complete", "run"}
+# Functions that run a thread's work, and are no part of it.
+_THREADING: Final = threading.__file__
+_THREAD_ENTRY: Final = frozenset({"_bootstrap", "_bootstrap_inner", "run"})
+_WORKER_SIDE: Final = frozenset({"worker_fn", "do_release_then_return_result"})
+
+WORKER_FRAME: Final = "run_offloaded"
+"""Name of our function below which the work of an offload runs."""
+
+CO_GENERATOR: Final = 0x20
+CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
+
+
+@dataclass(slots=True)
+class Stack:
+    """What stands between a call and the loop, as far as judging needs it."""
+
+    caller: FrameType
+    """The frame that made the call."""
+    user: FrameType | None = None
+    """The innermost frame of the user's project."""
+    between: list[FrameType] = field(default_factory=list)
+    """Frames of libraries below the user's line, innermost first; empty where the user's line
+    called the target itself."""
+    nearest: Role = Role.USER
+    """Role of the first frame that is neither stdlib nor plumbing."""
+    importing: bool = False
+    """An import is under way below the user's line."""
+    lazy: bool = False
+    """A loader of its own files is below the user's line."""
+    bridge: bool = False
+    """A way back into the loop is below the user's line."""
+    library: int = -1
+    """Place in `between` of the innermost frame of an installed package."""
+    in_worker: bool = False
+    """The call stands below an offload, with no user's line between."""
+
+
+class FrameReader:
+    """Reads stacks.
+
+    Args:
+        sorter: tells whose a file is.
+    """
+
+    def __init__(self, sorter: FileSorter) -> None:
+        self.sorter = sorter
+        self._filenames: dict[str, str] = {}
+        self._names: dict[tuple[CodeType, str], str] = {}
+
+    def read(self, frame: FrameType) -> Stack:
+        """Return what stands between *frame*, which made a call, and the loop's callback."""
+        roles = self.sorter.roles
+        found = Stack(frame)
+        between = found.between
+        nearest_known = False
+        at: FrameType | None = frame
+        for _ in range(_DEEPEST):
+            if at is None:
+                break
+            code = at.f_code  # asked for once: it raises an audit event
+            role = roles[code.co_filename]
+            if role is Role.USER:
+                found.user = at
+                if not nearest_known:
+                    found.nearest = role
+                return found
+            if role is Role.LOOP and code.co_name in CALLBACK_RUNNERS:
+                if not nearest_known:
+                    found.nearest = role
+                return found
+            if role is Role.OURS and code.co_name == WORKER_FRAME:
+                found.in_worker = True
+                return found
+            if role is Role.STDLIB or role is Role.LAZY:
+                if code.co_name in _THREAD_ENTRY and code.co_filename == _THREADING:
+                    at = at.f_back
+                    continue
+                between.append(at)
+                found.lazy = found.lazy or role is Role.LAZY
+            elif role is Role.BRIDGE and code.co_name in _WORKER_SIDE:
+                pass
+            elif role is not Role.PLUMBING and role is not Role.OURS:
+                if not nearest_known:
+                    nearest_known = True
+                    found.nearest = role
+                if role is Role.LIBRARY:
+                    if found.library < 0:
+                        found.library = len(between)
+                    between.append(at)
+                elif role is Role.IMPORT:
+                    found.importing = True
+                elif role is Role.BRIDGE:
+                    found.bridge = True
+            at = at.f_back
+        return found
+
+    def site(self, frame: FrameType, line: int = 0) -> CallSite:
+        """Return the line of *frame* that is running, or the given one."""
+        return self._site(frame.f_code, line or frame.f_lineno or frame.f_code.co_firstlineno)
+
+    def _site(self, code: CodeType, line: int) -> CallSite:
+        """Return the line without its text: to read files is not for a thread that is watched."""
+        file = self.sorter(code.co_filename)
+        self._filenames[file.path] = code.co_filename
+        return CallSite(
+            file.path, line, code.co_qualname, package=file.package.partition(".")[0] or None
+        )
+
+    def with_source(self, seen: Observation) -> Observation:
+        """Return *seen* with the text of its lines; for a thread that runs no loop."""
+        return replace(
+            seen,
+            site=self._read(seen.site),
+            inner=self._read(seen.inner) if seen.inner is not None else None,
+            chain=tuple(map(self._read, seen.chain)),
+        )
+
+    def _read(self, site: CallSite) -> CallSite:
+        filename = self._filenames.get(site.path)
+        if site.source or filename is None:
+            return site
+        return replace(site, source=linecache.getline(filename, site.line).strip())
+
+    def user_frame(self, frame: FrameType) -> FrameType | None:
+        """Return the innermost of the user's frames, from *frame* up to the loop's callback.
+
+        `asyncio.run`, where it makes the task itself, is nobody's callback.
+        """
+        roles = self.sorter.roles
+        runners = _CALLING_BACK
+        at: FrameType | None = frame
+        for _ in range(_DEEPEST):
+            if at is None:
+                return None
+            code = at.f_code
+            role = roles[code.co_filename]
+            if role is Role.USER:
+                return at
+            if role is Role.QUIET:
+                return None  # the harness made it; above are only more of its frames
+            if role is not Role.LOOP:
+                runners = CALLBACK_RUNNERS
+            elif code.co_name in runners:
+                return None
+            at = at.f_back
+        return None
+
+    def site_at(self, code: CodeType, instruction: int) -> CallSite:
+        """Return the line of *code* at the offset of an instruction."""
+        line = code.co_firstlineno
+        for start, end, number in code.co_lines():
+            if start <= instruction < end:
+                line = number or line
+                break
+        return self._site(code, line)
+
+    def site_of(self, function: Any) -> CallSite | None:
+        """Return where *function* is defined, if it is the user's own."""
+        code = code_of(function)
+        if code is None:
+            return None
+        if self.sorter(code.co_filename).role is not Role.USER:
+            return None
+        return self._site(code, code.co_firstlineno)
+
+    def chain(self, frame: FrameType) -> tuple[CallSite, ...]:
+        """Return the frames from the loop's callback down to *frame*, outermost first.
+
+        The coroutines that a task awaits are on its stack while it runs; the harness, the loop
+        and our own frames are left out, and of a long chain the middle.
+        """
+        roles = self.sorter.roles
+        found: list[CallSite] = []
+        at: FrameType | None = frame
+        for _ in range(_DEEPEST):
+            if at is None:
+                break
+            code = at.f_code
+            role = roles[code.co_filename]
+            if role is Role.LOOP and code.co_name in CALLBACK_RUNNERS:
+                break
+            if role in (Role.USER, Role.LIBRARY) or code.co_flags & CO_ASYNC:
+                found.append(self.site(at))
+            at = at.f_back
+        found.reverse()
+        if len(found) > _LONGEST_CHAIN:
+            half = _LONGEST_CHAIN // 2
+            found = found[:half] + found[-half:]
+        return tuple(found)
+
+    def public_name(self, frame: FrameType) -> str:
+        """Return the dotted name by which a user would call the function of *frame*.
+
+        `requests.get`, not `requests.api.get`: the shortest package that offers the same object.
+        """
+        code = frame.f_code
+        key = (code, code.co_filename)  # equal code in two files is equal
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = _public_name(code, frame.f_globals)
+        return name
+
+
+def code_of(function: Any) -> CodeType | None:
+    """Return the code of a function, method, partial or callable object, if it has any."""
+    for _ in range(10):
+        if isinstance(code := getattr(function, "__code__", None), CodeType):
+            return code
+        inner = (
+            getattr(function, "__func__", None)
+            or getattr(function, "func", None)
+            or getattr(function, "__wrapped__", None)
+        )
+        if inner is None:
+            found = getattr(type(function), "__call__", None)  # noqa: B004 - its code is wanted
+            return getattr(found, "__code__", None)
+        function = inner
+    return None
+
+
+def name_of(function: Any) -> str:
+    """Return a readable dotted name of a callable that is handed to a thread."""
+    for _ in range(10):
+        inner = getattr(function, "func", None)
+        if inner is None or not callable(inner):
+            break
+        function = inner
+    module = getattr(function, "__module__", None)
+    own = getattr(function, "__self__", None)
+    if not isinstance(module, str):
+        module = type(own).__module__ if own is not None else ""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    module = _SPOKEN.get(module, module)
+    return f"{module}.{name}" if module and module != "builtins" else str(name)
+
+
+_SPOKEN: Final = {
+    "genericpath": "os.path",
+    "posixpath": "os.path",
+    "ntpath": "os.path",
+    "pathlib._local": "pathlib",
+    "pathlib._abc": "pathlib",
+    "_pyio": "io",
+}
+
+
+def _public_name(code: CodeType, names: Mapping[str, Any]) -> str:
+    module = names.get("__name__", "")
+    if not isinstance(module, str) or not module:
+        return code.co_qualname
+    module = _SPOKEN.get(module, module)
+    qualname, generator = code.co_qualname, bool(code.co_flags & CO_GENERATOR)
+    if generator:  # what a function hands out to be iterated is the function's own work
+        qualname = qualname.partition(".<locals>")[0]
+    path = _without_locals(qualname)
+    if module == "glob" and "Globber" in path[0]:  # works for pathlib, since 3.13
+        return "pathlib.Path.glob"
+    parts = module.split(".")
+    for length in range(1, len(parts)):
+        package = originals.modules.get(".".join(parts[:length]))
+        found = _find(package, path) if package is not None else None
+        if found is not None and (_same(found, code) or qualname != code.co_qualname):
+            return f"{'.'.join(parts[:length])}.{'.'.join(_shown(path))}"
+        if len(path) > 1 and package is not None and _same(_find(package, path[-1:]), code):
+            return f"{'.'.join(parts[:length])}.{path[-1]}"  # made by another function
+    return f"{module}.{'.'.join(_shown(path))}"
+
+
+_SPOKEN_CLASSES: Final = {"PathBase": "Path", "PurePathBase": "PurePath", "_CRLock": "RLock"}
+
+
+def is_nameless(code: CodeType, name: str) -> bool:
+    """Tell whether *name* is that of a function inside another, which nobody can call by it."""
+    path = code.co_qualname
+    return "<locals>" in path and name.endswith(".".join(_shown(_without_locals(path))))
+
+
+def _without_locals(qualname: str) -> list[str]:
+    parts = [part for part in qualname.split(".") if part != "<locals>"]
+    return [_SPOKEN_CLASSES.get(part, part) for part in parts]
+
+
+def _shown(path: list[str]) -> list[str]:
+    """A class that is made, entered or left is named by itself."""
+    hidden = ("__init__", "__new__", "__enter__", "__exit__", "__aenter__", "__aexit__", "__call__")
+    return path[:-1] if len(path) > 1 and path[-1] in hidden else path
+
+
+def _find(owner: Any, path: list[str]) -> Any:
+    for part in path:
+        owner = vars(owner).get(part) if hasattr(owner, "__dict__") else None
+        if owner is None:
+            return None
+    return owner
+
+
+def _same(found: Any, code: CodeType) -> bool:
+    return found is not None and code_of(found) is code

@@ -1,0 +1,290 @@
+"""What a thread did in a stretch of time: it computed, it waited, or it was not let.
+
+Another thread asks, so the clocks are those that the system keeps of a thread: its CPU time, and
+on Linux how long it stood in the queue for a processor and how often it got one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pytest_truasync._detect import originals
+
+WAKES_NS: Final = 10_000_000
+"""A thread that waits for the GIL wakes every 5 ms to ask for it again; one that wakes less often
+than this waits for something else."""
+
+STALE_NS: Final = 100_000_000
+"""A reading of the queue older than this is taken anew."""
+
+LATE_NS: Final = 10_000_000
+"""A sampler that wakes so much too late did not merely wait for its turn at the GIL."""
+PROMPT_NS: Final = 2_000_000
+"""A sampler that gets the GIL so soon found nobody who held it."""
+
+_INTERVALS: Final = 2
+_SWITCHES: Final = 0.1
+"""How often a thread that waits for the GIL goes back to sleep, by interval, on a busy machine."""
+_SWITCHES_UNSURE: Final = 0.5
+
+_open: Final = os.open
+_close: Final = os.close
+native_id: Final = threading.get_native_id
+_clock_of: Final[Callable[[int], int] | None] = getattr(time, "pthread_getcpuclockid", None)
+_gettime_ns: Final[Callable[[int], int] | None] = getattr(time, "clock_gettime_ns", None)
+_acquire: Final = type(originals.allocate_lock()).acquire
+monotonic: Final = time.monotonic
+
+
+class Reading(NamedTuple):
+    """The clocks of a thread at one moment; -1 where this system has none."""
+
+    wall_ns: int
+    cpu_ns: int = -1
+    process_ns: int = 0
+    """CPU time of all threads together."""
+    delay_ns: int = -1
+    """Time in the queue for a processor. It may have been read earlier: never too much."""
+    turns: int = -1
+    """How often the thread got a processor; as old as `delay_ns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a thread spent a stretch in which nothing took it away from one step."""
+
+    cpu_ns: int
+    waited_ns: int
+
+    @property
+    def total_ns(self) -> int:
+        """Time that the step itself held the thread."""
+        return self.cpu_ns + self.waited_ns
+
+
+def held(
+    before: Reading,
+    after: Reading,
+    *,
+    waits: bool = True,
+    starved: bool = False,
+    punctual: bool = True,
+    alone: bool = False,
+) -> Held:
+    """Return how long a thread itself held on, less what was done to it, between two readings.
+
+    Not its own are its time in the queue for a processor, and the time in which it waited for the
+    GIL.
+
+    Args:
+        before: the clocks at the begin.
+        after: the clocks at the end.
+        waits: at the end it was found in a C call, and not running.
+        starved: somebody held the GIL all along.
+        punctual: the sampler itself was on time, so the machine is not overloaded.
+        alone: no other thread of this process runs Python.
+    """
+    wall = max(0, after.wall_ns - before.wall_ns)
+    process = after.process_ns - before.process_ns
+    if after.cpu_ns >= 0:
+        cpu = min(max(0, after.cpu_ns - before.cpu_ns), wall)
+    else:
+        cpu = min(process, wall) if alone else 0
+    waited = wall - cpu if waits else 0
+    turns = -1
+    if after.delay_ns >= 0:
+        waited = max(0, waited - (after.delay_ns - before.delay_ns))
+        turns = after.turns - before.turns
+    elif not punctual:
+        waited = 0
+    if waited < max(1, turns) * WAKES_NS or turns < 0:
+        waited = 0 if starved else max(0, waited - max(0, process - cpu))
+    return Held(cpu, waited)
+
+
+class ThreadClocks:
+    """The clocks of the thread that makes this object, for another one to read.
+
+    Args:
+        clock: nanoseconds.
+    """
+
+    __slots__ = ("_clock", "_cpu", "_queue", "_queue_ns", "native")
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self.native = native_id()
+        # The clock's number holds the thread's: reading it after the thread has ended is an
+        # error, where asking for it by the thread's identity would be a crash.
+        self._cpu = _clock_of(originals.get_ident()) if _clock_of is not None else None
+        self._queue = (-1, -1)
+        self._queue_ns = -1
+
+    def read(self) -> Reading:
+        """Return the clocks now; the time in the queue is what it was when last asked for.
+
+        It does not let go of the GIL, so that what is read next is of the same moment.
+        """
+        cpu = -1
+        if self._cpu is not None and _gettime_ns is not None:
+            try:
+                cpu = _gettime_ns(self._cpu)
+            except OSError:  # the thread has ended
+                self._cpu = None
+        return Reading(self._clock(), cpu, originals.process_time_ns(), *self._queue)
+
+    def is_running(self) -> bool:
+        """Tell whether the thread is on a processor now, or in the queue for one."""
+        return _state_of(self.native) == b"R"
+
+    def with_queue(self, reading: Reading, *, stale_ns: int = 0) -> Reading:
+        """Return *reading* with the time in the queue as well, which reads a file.
+
+        Args:
+            reading: taken just now.
+            stale_ns: do not ask again if it was asked for less than so long ago.
+        """
+        if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
+            return reading
+        self._queue = _queue_of(self.native)
+        self._queue_ns = reading.wall_ns
+        return Reading(*reading[:3], *self._queue)
+
+
+def _find_reader() -> Callable[[bytes], bytes] | None:
+    """Return what reads a small file, or None where it cannot be done so.
+
+    It calls the C library with the GIL held, which `os.read` would let go of: what is read stays of
+    one moment, no thread can meddle with the descriptor, and no audit hook hears of it.
+    """
+    try:
+        library = ctypes.PyDLL(None)
+        opened, read, close = library.open, library.read, library.close
+    except (OSError, AttributeError, TypeError):  # Windows
+        return None
+    opened.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
+    read.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+    read.restype = ctypes.c_ssize_t
+    close.argtypes = (ctypes.c_int,)
+    size = 300
+    buffer = ctypes.create_string_buffer(size)
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+
+    def read_file(path: bytes) -> bytes:
+        file = opened(path, flags, 0)
+        if file < 0:  # another system, or the thread has ended
+            return b""
+        length = read(file, buffer, size)
+        text = buffer.raw[: max(0, length)]
+        close(file)
+        return text
+
+    return read_file
+
+
+_read_file: Final = _find_reader()
+
+
+def _queue_of(native: int) -> tuple[int, int]:
+    """Return how long a thread stood in the queue for a processor, and how often it got one."""
+    found = _read_file(b"/proc/self/task/%d/schedstat" % native).split() if _read_file else []
+    return (int(found[1]), int(found[2])) if len(found) == 3 else (-1, -1)
+
+
+def _state_of(native: int) -> bytes:
+    """Return the letter for a thread's state, behind its name in brackets; empty if unknown."""
+    text = _read_file(b"/proc/self/task/%d/stat" % native) if _read_file else b""
+    return text.rpartition(b")")[2][1:2]
+
+
+def queue_delay_ns() -> int:
+    """Return how long the calling thread has stood in the queue for a processor; -1 if unknown."""
+    return _queue_of(native_id())[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """Why a sampler woke when it did."""
+
+    starved_ns: int = 0
+    """For so long, at least, somebody held the GIL and did not let go."""
+    prompt: bool = True
+    """Nobody held it. Who runs Python gives it up only when its turn has lasted an interval."""
+
+
+class Wakes:
+    """Tells a sampler that wakes late why: for want of the GIL, or of a processor.
+
+    Args:
+        clock: nanoseconds.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clocks = ThreadClocks(clock)
+        # The thread is new and has not stood in the queue.
+        self._last = self._clocks.read()._replace(delay_ns=0, turns=0)
+        self._switches = 0
+        self._slept = 0
+
+    def note(self) -> None:
+        """Take note of a wake-up: how often the calling thread has gone to sleep since."""
+        if originals.thread_usage is not None:
+            before, self._switches = self._switches, originals.thread_usage().ru_nvcsw
+            self._slept = self._switches - before
+
+    def why(self, late_ns: int) -> Waking:
+        """Return why the calling thread woke so much too late; call it after each `note`."""
+        before, self._last = self._last, self._clocks.with_queue(self._clocks.read())
+        delayed = self._last.delay_ns - before.delay_ns if self._last.delay_ns >= 0 else None
+        prompt = late_ns - (delayed or 0) < PROMPT_NS
+        if late_ns <= LATE_NS or originals.thread_usage is None:
+            return Waking(0, prompt=prompt)
+        starved = starved_ns(late_ns, delayed, self._slept, sys.getswitchinterval())
+        return Waking(starved, prompt=prompt)
+
+
+def starved_ns(late_ns: int, delayed_ns: int | None, switches: int, interval_s: float) -> int:
+    """Return how long a thread waited for the GIL that woke too late, at least.
+
+    Who waits for the GIL wakes every switch interval to ask for it; who waits for a processor, or
+    was stopped by a signal, does not.
+
+    Args:
+        late_ns: how much too late.
+        delayed_ns: how long it stood in the queue for a processor; None where unknown.
+        switches: how often it went to sleep.
+        interval_s: the switch interval.
+    """
+    blocked = late_ns - (delayed_ns or 0)
+    intervals = blocked / (interval_s * 1e9)
+    share = _SWITCHES_UNSURE if delayed_ns is None else _SWITCHES
+    return blocked if intervals >= _INTERVALS and switches >= intervals * share else 0
+
+
+def has_thread_clock() -> bool:
+    """Tell whether this system has a CPU clock of each thread."""
+    return _clock_of is not None and _gettime_ns is not None
+
+
+def await_end(native: int) -> None:
+    """Wait until the system has forgotten a thread that has left our code; 20 ms at most."""
+    pause = originals.allocate_lock()
+    _acquire(pause)
+    for _ in range(200):
+        try:
+            _close(_open(f"/proc/self/task/{native}", os.O_RDONLY))
+        except OSError:
+            return
+        _acquire(pause, True, 1e-4)
+
+
+def has_queue() -> bool:
+    """Tell whether this system says how long a thread stood in the queue for a processor."""
+    return _queue_of(native_id())[0] >= 0

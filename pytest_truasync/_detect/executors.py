@@ -1,0 +1,553 @@
+"""Probe: sync code taken off the loop, judged by what it does in the thread."""
+
+from __future__ import annotations
+
+import _thread
+import concurrent.futures.thread
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import FrameType, ModuleType
+from typing import Any, Final
+
+from pytest_truasync._detect import originals
+from pytest_truasync._detect.blame import Blame
+from pytest_truasync._detect.calls import Guard
+from pytest_truasync._detect.callsite import CALLBACK_RUNNERS, FrameReader, Stack, name_of
+from pytest_truasync._detect.files import Role
+from pytest_truasync._detect.imports import ImportHooks
+from pytest_truasync._detect.offloads import (
+    WORKED,
+    Clocks,
+    Offload,
+    OffloadJudge,
+    read_clocks,
+    work_of,
+)
+from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
+from pytest_truasync._detect.pools import Pool
+from pytest_truasync._detect.recorder import ThreadWatch, Watch
+from pytest_truasync._detect.standins import (
+    can_tell_unraisable,
+    unraisable_in_thread,
+    without_us,
+)
+from pytest_truasync._model import PERMISSION, CallSite, PoolUse
+
+_MOST_POOLS: Final = 200
+_RAW_THREAD: Final = "_thread.start_new_thread"
+"""A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
+
+# Files that hand work to threads: their frames are passed on the way to the user's line. What
+# they are called is the name of the offload, by function.
+_VIA: Final[Mapping[str, Mapping[str, str]]] = {
+    "asyncio/threads.py": {"to_thread": "asyncio.to_thread"},
+    "asyncio/base_events.py": {"run_in_executor": "loop.run_in_executor"},
+    "concurrent/futures/thread.py": {"submit": "ThreadPoolExecutor.submit"},
+    "concurrent/futures/_base.py": {"map": "Executor.map"},
+    "anyio/to_thread.py": {"run_sync": "anyio.to_thread.run_sync"},
+    "anyio/_backends/_asyncio.py": {},
+    "anyio/_backends/_trio.py": {},
+    "starlette/concurrency.py": {
+        "run_in_threadpool": "run_in_threadpool",
+        "iterate_in_threadpool": "iterate_in_threadpool",
+    },
+    "fastapi/concurrency.py": {"contextmanager_in_threadpool": "contextmanager_in_threadpool"},
+    "asgiref/sync.py": {"__call__": "sync_to_async"},
+    "trio/_threads.py": {"to_thread_run_sync": "trio.to_thread.run_sync"},
+    "trio/_core/_thread_cache.py": {"start_thread_soon": "trio.lowlevel.start_thread_soon"},
+    "threading.py": {"start": "threading.Thread"},
+    "multiprocessing/pool.py": {
+        "apply": "ThreadPool.apply",
+        "apply_async": "ThreadPool.apply_async",
+        "map": "ThreadPool.map",
+        "map_async": "ThreadPool.map_async",
+        "starmap": "ThreadPool.starmap",
+        "starmap_async": "ThreadPool.starmap_async",
+        "imap": "ThreadPool.imap",
+        "imap_unordered": "ThreadPool.imap_unordered",
+    },
+}
+
+# Functions of the loops themselves that use a thread, which nobody can write otherwise.
+_LOOPS_OWN: Final = frozenset(
+    {
+        "getaddrinfo",
+        "getnameinfo",
+        "_ensure_resolved",
+        "shutdown_default_executor",
+        "_wait_for_process",
+        "add_child_handler",
+        "wait_child_exiting",
+    }
+)
+_LOOPS_OWN_FILES: Final = ("trio/_socket.py", "trio/_subprocess", "trio/_core/")
+_POOL_OWNERS: Final = (
+    "concurrent/futures/thread.py",
+    "concurrent/futures/process.py",
+    "anyio/_backends/_asyncio.py",
+    "trio/_core/_thread_cache.py",
+    "multiprocessing/queues.py",
+    "multiprocessing/pool.py",
+)
+
+
+_FUTURES: Final = concurrent.futures.Future.result.__code__.co_filename
+_POOL_FILE: Final = concurrent.futures.thread.__file__
+
+
+class OffloadProbe:
+    """Sees every way off the loop, and what is done there.
+
+    Args:
+        watch: the threads that run a loop; workers are put on watch here.
+        reader: reads the user's line off a stack.
+        offload_codes: rule of a blocking call → rule of the same inside an offload.
+        origin: the user's line that made the running task.
+        waited_at: the line in a worker on which it was seen to wait for longest.
+        guard: hears of faults.
+        clock: nanoseconds.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        reader: FrameReader,
+        *,
+        offload_codes: Mapping[str, str],
+        origin: Callable[[], CallSite | None],
+        waited_at: Callable[[ThreadWatch], Blame | None] = lambda _: None,
+        guard: Guard,
+        clock: Callable[[], int] = originals.clock_ns,
+    ) -> None:
+        self._watch = watch
+        self._origin = origin
+        self._reader = reader
+        self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
+        self._guard = guard
+        self._clock = clock
+        self._pools: dict[str, Pool] = {}
+        self._pool_keys: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
+        self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._ways: dict[str, Mapping[str, str] | None] = {}
+        self._off = False
+
+    # Installing.
+
+    def install(self, patches: PatchStack, imports: ImportHooks) -> None:
+        """Watch the ways off the loop."""
+        pool = concurrent.futures.thread.ThreadPoolExecutor
+        patches.replace(pool, "submit", dress(pool.submit, self._submit(pool.submit)))
+        for module, name in (
+            (threading, "_start_new_thread"),
+            (threading, "_start_joinable_thread"),
+            (_thread, "start_new_thread"),
+            (_thread, "start_new"),
+            (_thread, "start_joinable_thread"),
+        ):
+            if (original := vars(module).get(name)) is not None:
+                patches.replace(module, name, builtin_twin(original, self._start_thread(original)))
+        import asyncio.base_events
+        import asyncio.tasks
+
+        loop = asyncio.base_events.BaseEventLoop
+        self._watch_answers(patches, loop, "call_soon_threadsafe")
+        original_safe = asyncio.tasks.run_coroutine_threadsafe
+        safe = dress(original_safe, self._run_threadsafe(original_safe))
+        for module in (asyncio.tasks, asyncio):
+            patches.replace(module, "run_coroutine_threadsafe", safe)
+        imports.when("multiprocessing.pool", lambda m: self._watch_thread_pool(patches, m))
+        imports.when("uvloop", lambda m: self._watch_uvloop(patches, m))
+        imports.when(
+            "trio._core._entry_queue",
+            lambda m: self._watch_answers(patches, m.TrioToken, "run_sync_soon"),
+        )
+        imports.when("trio._core._thread_cache", lambda m: self._watch_trio(patches, m))
+        imports.when("anyio._backends._asyncio", lambda m: self._watch_anyio(patches, m))
+
+    def _submit(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        threads = self._watch.threads
+        get_ident = originals.get_ident
+
+        def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() not in threads:
+                return original(self, fn, *args, **kwargs)
+            return original(self, track(self, fn), *args, **kwargs)
+
+        def track(executor: Any, fn: Any) -> Any:
+            return self._track(
+                fn,
+                originals.getframe(2),
+                f"{type(executor).__name__}.submit",
+                lambda site: self._pool(executor, site),
+            )
+
+        return submit
+
+    def _watch_thread_pool(self, patches: PatchStack, module: ModuleType) -> None:
+        """The pool of multiprocessing that has threads; its base has processes."""
+        for name, many in (
+            ("apply_async", False),
+            ("_map_async", True),
+            ("imap", True),
+            ("imap_unordered", True),
+        ):
+            original = getattr(module.Pool, name)
+            wrapped = self._hand_over(original, module.ThreadPool, many=many)
+            patches.replace(module.Pool, name, dress(original, wrapped))
+
+    def _hand_over(
+        self, original: Callable[..., Any], kind: type, *, many: bool
+    ) -> Callable[..., Any]:
+        threads = self._watch.threads
+        get_ident = originals.get_ident
+        via = f"ThreadPool.{original.__name__.lstrip('_')}"
+
+        def hand_over(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() in threads and isinstance(self, kind):
+                func = track(func)
+            return original(self, func, *args, **kwargs)
+
+        def track(func: Any) -> Any:
+            return self._track(func, originals.getframe(2), via, None, many=many)
+
+        return hand_over
+
+    def _start_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        threads = self._watch.threads
+        get_ident = originals.get_ident
+
+        def start(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() not in threads or not args:
+                return original(*args, **kwargs)
+            frame = originals.getframe(1)
+            function = self._track(args[0], frame, _RAW_THREAD, None, bare=True)
+            return original(function, *args[1:], **kwargs)
+
+        return start
+
+    def _watch_answers(self, patches: PatchStack, owner: type, name: str) -> None:
+        original = getattr(owner, name)
+        threads = self._watch.threads
+        get_ident = originals.get_ident
+
+        def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
+            watch = threads.get(get_ident())
+            if watch is not None and watch.work is not None:
+                watch.work.answered = True
+            return without_us(original(self, *args, **kwargs))
+
+        patches.replace(owner, name, dress(original, answer))
+
+    def _run_threadsafe(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def run_coroutine_threadsafe(*args: Any, **kwargs: Any) -> Any:
+            future = original(*args, **kwargs)
+            watch = self._watch.threads.get(originals.get_ident())
+            if watch is not None and watch.work is not None:
+                self._bridged.add(future)
+            return future
+
+        return run_coroutine_threadsafe
+
+    def _watch_uvloop(self, patches: PatchStack, module: ModuleType) -> None:
+        self._watch_answers(patches, module.Loop, "call_soon_threadsafe")
+        original = module.Loop.run_in_executor
+
+        def run_in_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
+            # Only to be on the stack: that of uvloop is in C, and the offload is named by it.
+            __tracebackhide__ = True
+            return original(self, *args, **kwargs)
+
+        patches.replace(module.Loop, "run_in_executor", dress(original, run_in_executor))
+
+    def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
+        original = module.ThreadCache.start_thread_soon
+        threads = self._watch.threads
+
+        def start_thread_soon(self: Any, fn: Any, deliver: Any, *args: Any, **kwargs: Any) -> Any:
+            if originals.get_ident() in threads:
+                fn = track(fn)
+            return original(self, fn, deliver, *args, **kwargs)
+
+        def track(fn: Any) -> Any:
+            return self._track(
+                fn, originals.getframe(2), "trio.lowlevel.start_thread_soon", self._trio_pool
+            )
+
+        patches.replace(module.ThreadCache, "start_thread_soon", dress(original, start_thread_soon))
+
+    def _trio_pool(self, _: CallSite) -> Pool | None:
+        threads = originals.modules.get("trio._threads")
+        try:
+            limiter = threads.current_default_thread_limiter() if threads else None
+            capacity = limiter.total_tokens if limiter else 0
+        except Exception:  # noqa: BLE001 - no limiter outside of a run
+            return None
+        return self._known_pool("trio default limiter", "trio's default limiter", capacity)
+
+    def _watch_anyio(self, patches: PatchStack, module: ModuleType) -> None:
+        backend = getattr(module, "AsyncIOBackend", None)
+        if backend is None:  # anyio 3
+            return
+        original = vars(backend)["run_sync_in_worker_thread"].__func__
+        threads = self._watch.threads
+
+        def run_sync_in_worker_thread(
+            cls: Any, func: Any, args: Any, *more: Any, **named: Any
+        ) -> Any:
+            if originals.get_ident() in threads:
+                limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
+                func = track(func, cls, limiter)
+            return original(cls, func, args, *more, **named)
+
+        def track(func: Any, cls: Any, limiter: Any) -> Any:
+            def pool(_: CallSite) -> Pool | None:
+                return self._limiter_pool(limiter or cls.current_default_thread_limiter(), limiter)
+
+            return self._track(func, originals.getframe(2), "anyio.to_thread.run_sync", pool)
+
+        patches.replace(
+            backend,
+            "run_sync_in_worker_thread",
+            classmethod(dress(original, run_sync_in_worker_thread)),
+        )
+
+    # Pools.
+
+    def _pool(self, executor: Any, site: CallSite) -> Pool | None:
+        pool = self._pool_keys.get(executor)
+        if pool is None:
+            capacity = executor._max_workers
+            name = type(executor).__name__
+            default = executor._thread_name_prefix == "asyncio"
+            shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
+            key = shown if default else f"{shown} used at {site}"
+            pool = self._pool_keys[executor] = self._known_pool(key, shown, capacity, fresh=True)
+        return pool
+
+    def _limiter_pool(self, limiter: Any, given: Any) -> Pool | None:
+        capacity = limiter.total_tokens
+        shown = f"CapacityLimiter({capacity})" if given else "anyio's default limiter"
+        return self._known_pool(shown, shown, 0 if capacity == float("inf") else int(capacity))
+
+    def _known_pool(self, key: str, name: str, capacity: int, *, fresh: bool = False) -> Pool:
+        pool = self._pools.get(key)
+        if pool is None or (fresh and not pool.calls):
+            if len(self._pools) >= _MOST_POOLS:
+                self._pools.pop(next(iter(self._pools)))
+            pool = self._pools[key] = Pool(key, name, capacity)
+        return pool
+
+    # Tracking.
+
+    def _track(
+        self,
+        function: Any,
+        frame: FrameType,
+        via: str,
+        pool_of: Callable[[CallSite], Pool | None] | None,
+        *,
+        bare: bool = False,
+        many: bool = False,
+    ) -> Any:
+        """Return *function*, watched while it runs, or as it is where it is the loop's own.
+
+        With *many* it is called for each of many items.
+        """
+        if self._off or getattr(function, "__truasync__", False):
+            return function
+        try:
+            work = self._offload(function, frame, via, pool_of, bare=bare)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
+            self._guard.broken("offloads", error)
+            return function
+        return function if work is None else self._runner(work, many=many)
+
+    def _offload(
+        self,
+        function: Any,
+        frame: FrameType,
+        via: str,
+        pool_of: Callable[[CallSite], Pool | None] | None,
+        *,
+        bare: bool,
+    ) -> Offload | None:
+        if bare and _starts_pool_worker(frame):
+            return None
+        via, at = self._way(frame, via)
+        if at is None:
+            return None
+        stack = self._reader.read(at)
+        if self._is_loops_own(at, stack, bare=bare):
+            return None
+        user = stack.user
+        site = self._reader.site(user) if user is not None else self._origin()
+        fallback = self._reader.site(_library_frame(stack) or at)
+        pool = pool_of(site or fallback) if pool_of is not None else None
+        if pool is not None:
+            pool.submitted()
+            pool.note_queue()
+            pool.site = pool.site or site
+        return Offload(
+            function=function,
+            name=name_of(work_of(function)),
+            via=via,
+            site=site,
+            fallback=fallback,
+            chain=self._reader.chain(at),
+            permission=PERMISSION.get(),
+            pool=pool,
+            submitted_ns=self._clock(),
+            bare=bare,
+        )
+
+    def _way(self, frame: FrameType, via: str) -> tuple[str, FrameType | None]:
+        """Return the name of the offload, and the frame that asked for it.
+
+        The outermost function that is known to hand work to threads names it.
+        """
+        at: FrameType | None = frame
+        while at is not None:
+            code = at.f_code
+            known = self._known_way(code.co_filename)
+            if known is None:
+                role = self._reader.sorter(code.co_filename).role
+                if role is Role.OURS and code.co_name == "run_in_executor":
+                    via = "loop.run_in_executor"
+                elif role is not Role.PLUMBING and role is not Role.OURS:
+                    break
+            else:
+                if code.co_name in _LOOPS_OWN:
+                    break
+                via = known.get(code.co_name, via)
+            at = at.f_back
+        return via, at
+
+    def _known_way(self, filename: str) -> Mapping[str, str] | None:
+        if filename not in self._ways:
+            name = filename.replace("\\", "/")
+            self._ways[filename] = next(
+                (names for end, names in _VIA.items() if name.endswith("/" + end)), None
+            )
+        return self._ways[filename]
+
+    def _is_loops_own(self, at: FrameType, stack: Stack, *, bare: bool) -> bool:
+        code = at.f_code
+        path = code.co_filename.replace("\\", "/")
+        role = self._reader.sorter(code.co_filename).role
+        if code.co_name in _LOOPS_OWN and role in (Role.LOOP, Role.LIBRARY):
+            return True
+        if any(part in path for part in _LOOPS_OWN_FILES) and code.co_name not in CALLBACK_RUNNERS:
+            return True
+        if bare:
+            return role in (Role.LOOP, Role.QUIET)
+        return role is Role.QUIET
+
+    def _runner(self, offload: Offload, *, many: bool = False) -> Callable[..., Any]:
+        function = offload.function
+        probe = self
+        raw = offload.via == _RAW_THREAD and can_tell_unraisable()
+
+        def run_offloaded(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            work = replace(offload, groups={}, doing=set()) if many else offload
+            on, before = probe._begin(work)
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                del args, kwargs  # a traceback keeps this frame: let go what was only passed on
+                if raw and not isinstance(error, SystemExit):
+                    unraisable_in_thread(function, error)
+                    return None
+                raise
+            finally:
+                if on is not None:
+                    probe._end(work, on, before)
+
+        run_offloaded.__truasync__ = True  # type: ignore[attr-defined]
+        return dress(function, run_offloaded)
+
+    def _begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+        try:
+            if work.pool is not None:
+                work.pool.started(self._clock() - work.submitted_ns)
+            before = read_clocks()  # reads a file, which is not the user's doing
+            on = ThreadWatch(work, work=work)
+            self._watch.push(on)
+            return on, before
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._guard.broken("offloads", error)
+            return None, None
+
+    def _end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+        try:
+            self._watch.pop(on)
+            if work.pool is not None:
+                work.pool.ended()
+            for seen in self._judged(work, before, on):
+                self._watch.recorder.add(seen)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._guard.broken("offloads", error)
+
+    def is_bridged(self, frame: FrameType) -> bool:
+        """Tell whether *frame* waits for coroutines that its worker sent to the loop, and no more.
+
+        It is in `Future.result` or `Future.exception`, or in `wait` or `as_completed`.
+        """
+        name = frame.f_code.co_name
+        if name in ("result", "exception"):
+            return frame.f_locals.get("self") in self._bridged
+        if name in ("wait", "as_completed") and frame.f_code.co_filename == _FUTURES:
+            awaited = frame.f_locals.get("fs") or ()
+            return bool(awaited) and all(future in self._bridged for future in awaited)
+        return False
+
+    def is_idle_pool(self, frame: FrameType) -> bool:
+        """Tell whether *frame* shuts a pool down whose work is done: its threads end at once."""
+        if frame.f_code.co_name != "shutdown" or frame.f_code.co_filename != _POOL_FILE:
+            return False
+        pool = self._pool_keys.get(frame.f_locals.get("self"))
+        return pool is not None and pool.running <= 0 and pool.queued <= 0
+
+    def settle(self) -> None:
+        """Report what the work that is still running has done so far."""
+        for watch in list(self._watch.threads.values()):
+            at: ThreadWatch | None = watch
+            while at is not None:
+                if isinstance(at.work, Offload) and at.work.groups:
+                    groups, at.work.groups = at.work.groups, {}
+                    partial = at.work
+                    done = replace(partial, groups=groups, doing=set(), told=False)
+                    for seen in self._judged(done, None):
+                        if seen.code != WORKED:
+                            partial.told = True
+                            self._watch.recorder.add(seen)
+                at = at.below
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether any pool is known."""
+        return bool(self._pools)
+
+    def pools(self) -> list[PoolUse]:
+        """Return the use of each pool since the last time."""
+        return [use for pool in list(self._pools.values()) if (use := pool.take()) is not None]
+
+
+def _starts_pool_worker(frame: FrameType) -> bool:
+    """Tell whether a thread is started for a pool, which will hand it work later."""
+    at: FrameType | None = frame
+    while at is not None:
+        path = at.f_code.co_filename.replace("\\", "/")
+        if not path.endswith("/threading.py"):
+            return path.endswith(_POOL_OWNERS)
+        at = at.f_back
+    return False
+
+
+def _library_frame(stack: Stack) -> FrameType | None:
+    if stack.library >= 0:
+        return stack.between[stack.library]
+    return None

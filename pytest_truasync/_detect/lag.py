@@ -1,0 +1,446 @@
+"""Probe: loop lag. A sampler looks at the watched threads and names the line that holds one.
+
+No watched function need be called: a regular expression, a driver in C or a long Python loop is
+found by where its thread is, sample after sample, within one step of the loop. What is measured
+is a lower bound: from the first sample of the step to the last.
+
+The sampler is a thread and needs the GIL. A call that keeps the GIL keeps the sampler waiting; the
+interpreter hands the GIL over right after the call, and the thread is still on that line. How
+long the sampler waited for the GIL is then how long the call took, at least.
+"""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from pytest_truasync._detect import originals
+from pytest_truasync._detect.blame import Blame, blame, culprit, is_excused, place_of
+from pytest_truasync._detect.calls import Guard
+from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.clocks import (
+    LATE_NS,
+    STALE_NS,
+    ThreadClocks,
+    Waking,
+    has_queue,
+    has_thread_clock,
+    held,
+    native_id,
+)
+from pytest_truasync._detect.files import Role
+from pytest_truasync._detect.patches import PatchStack
+from pytest_truasync._detect.recorder import ThreadWatch, Watch
+from pytest_truasync._detect.sampler import Sampler
+from pytest_truasync._detect.stays import (
+    Sight,
+    Stay,
+    Subject,
+    Tick,
+    count,
+    explained_ns,
+    stall_observation,
+)
+from pytest_truasync._detect.steps import Step, StepReader
+from pytest_truasync._model import PERMISSION, CallSite
+
+LONGEST_TICK_NS: Final = 20_000_000
+SHORTEST_TICK_NS: Final = 2_000_000
+TICKS_PER_THRESHOLD: Final = 5
+_MOST_CLOCKS: Final = 100
+_FULL: Final = 2  # generation of a garbage collection that takes a while
+
+_DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/cmd.py")
+_DEBUGGER_PARTS: Final = ("/pydevd", "/debugpy/", "/IPython/core/debugger", "/_pydev")
+
+# Held before the probes replace them; `with lock` would go through what they put in place.
+_Mutex: Final = _thread.RLock
+_acquire: Final = _thread.RLock.acquire
+_release: Final = _thread.RLock.release
+_frames: Final = sys._current_frames
+_errors: Final = sys._current_exceptions
+
+
+class LagProbe:
+    """Finds the steps of loops that hold their thread, and where offloaded work waits.
+
+    Args:
+        watch: the threads.
+        reader: reads the user's line off a stack.
+        threshold_s: how long a step may hold its thread; None looks at no loop.
+        workers: look at offloaded work.
+        origin: a task → the user's line that made it.
+        guard: hears of faults.
+        clock: nanoseconds.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        reader: FrameReader,
+        *,
+        threshold_s: float | None,
+        workers: bool,
+        origin: Callable[[Any], CallSite | None],
+        guard: Guard,
+        clock: Callable[[], int] = originals.clock_ns,
+    ) -> None:
+        self._watch = watch
+        self._reader = reader
+        self._loops = threshold_s is not None
+        self._workers = workers
+        self.threshold_ns = round((threshold_s or 0.1) * 1e9)
+        self.tick_ns = min(
+            LONGEST_TICK_NS, max(SHORTEST_TICK_NS, self.threshold_ns // TICKS_PER_THRESHOLD)
+        )
+        self._origin = origin
+        self._guard = guard
+        self._clock = clock
+        self._mutex = _Mutex()
+        self._clocks: dict[int, ThreadClocks] = {}
+        self._sampler = Sampler(self.tick, lambda: bool(watch.threads), self.tick_ns, clock)
+        self._off = True
+        self._gc_began_ns = -1
+
+    # Installing.
+
+    def install(self, patches: PatchStack) -> None:
+        """Follow the threads that are watched from now on."""
+        if not (self._loops or self._workers) or not _gil():
+            return
+        self._off = False
+        self._watch.lag = self
+        gc.callbacks.append(self._on_gc)
+        patches.callback(self.uninstall)
+
+    def uninstall(self) -> None:
+        """Stop the sampler."""
+        self._off = True
+        self._watch.lag = None
+        if self._on_gc in gc.callbacks:
+            gc.callbacks.remove(self._on_gc)
+        self._sampler.stop()
+
+    def before_fork(self) -> None:
+        """End the sampler: the interpreter warns of a fork beside other threads."""
+        self._sampler.stop_before_fork()
+
+    def after_fork_here(self) -> None:
+        """Go on, in the process that forked."""
+        if not self._off and self._watch.threads:
+            self._sampler.start()
+
+    def after_fork(self) -> None:
+        """Rest: the sampler did not come along, and the locks are as it left them."""
+        self._off = True
+        self._watch.lag = None
+
+    @property
+    def unavailable(self) -> tuple[str, ...]:
+        """What cannot be seen on this platform, in words."""
+        if not (self._loops or self._workers):
+            return ()
+        if not _gil():
+            return ("stalls of the loop (no GIL: frames of other threads cannot be read)",)
+        if not self._loops:
+            return ()
+        if not has_thread_clock():
+            return ("stalls while other threads compute (no CPU clock of a thread)",)
+        if not has_queue():
+            return ("stalls by waiting while the machine is busy (no run-queue times)",)
+        return ()
+
+    # Called by the watched threads.
+
+    def begin(self, watch: ThreadWatch) -> None:
+        """Take the calling thread under the sampler."""
+        is_loop = watch.loop is not None
+        if self._off or not (self._loops if is_loop else self._workers):
+            return
+        below = watch.below
+        was_busy = below.busy if below is not None else False
+        try:
+            if below is not None:
+                below.busy = True  # what we read is not the user's
+            clocks = self._clocks_here()
+            steps = StepReader(watch.loop, originals.getframe(2)) if is_loop else None
+            first = clocks.read()
+            if is_loop:
+                first = clocks.with_queue(first, stale_ns=STALE_NS)
+            watch.subject = Subject(clocks, first, steps, debugged=_is_debugged())
+            self._sampler.start()
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+        finally:
+            if below is not None:
+                below.busy = was_busy
+
+    def _clocks_here(self) -> ThreadClocks:
+        """Return the clocks of the calling thread, which runs a loop anew for each test."""
+        ident = originals.get_ident()
+        clocks = self._clocks.get(ident)
+        thread = threading._active.get(ident)  # type: ignore[attr-defined]
+        # A number is given again to a later thread; to ask the system for its own is a call.
+        if clocks is None or clocks.native != (getattr(thread, "native_id", None) or native_id()):
+            if len(self._clocks) >= _MOST_CLOCKS:
+                self._clocks.clear()
+            clocks = self._clocks[ident] = ThreadClocks(self._clock)
+        return clocks
+
+    def end(self, watch: ThreadWatch) -> None:
+        """Let the thread of *watch* go; what it did is judged before its test ends."""
+        subject = watch.subject
+        if subject is None or not _acquire(self._mutex, True, 1):
+            return
+        try:
+            self._conclude(watch, subject)
+            if subject.steps is not None:
+                watch.subject = None
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+        finally:
+            _release(self._mutex)
+
+    def settle(self) -> None:
+        """Judge the steps that are over, and those under way that have held on too long."""
+        if self._off or not self._watch.threads or not _acquire(self._mutex, True, 1):
+            return
+        try:
+            for watch in list(self._watch.threads.values()):
+                subject = watch.subject
+                if subject is not None and subject.stay is not None:
+                    self._judge(watch, subject, subject.stay)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+        finally:
+            _release(self._mutex)
+
+    def waited_at(self, watch: ThreadWatch) -> Blame | None:
+        """Return the line where offloaded work waited for longest, if it was seen to."""
+        subject = watch.subject
+        if subject is None:
+            return None
+        return blame(self._reader, list(subject.places.values()))  # the sampler may add to them
+
+    def tick(
+        self, own: int, *, late_ns: int = 0, why: Callable[[int], Waking] = lambda _: Waking()
+    ) -> None:
+        """Look at each thread once.
+
+        First all is taken that the threads would change as soon as they get the GIL back; only
+        then files are read, which lets go of it.
+
+        Args:
+            own: number of the sampler's thread.
+            late_ns: how much later than planned this is.
+            why: tells of that time why it was late.
+        """
+        if originals.other_interpreters():
+            return  # their frames are in the list as well, and to make them here crashes both
+        frames = _frames()
+        if not _acquire(self._mutex, True, 1):
+            frames.clear()  # they hold our own frame, and with it each other
+            return
+        try:
+            frames.pop(own, None)
+            tick = Tick(late_ns, late_ns < self.tick_ns, len(frames) == 1)
+            sights = []
+            for ident, watch in list(self._watch.threads.items()):
+                frame = frames.get(ident)
+                if watch.subject is not None and frame is not None:
+                    sights.append((watch, self._see(ident, watch, frame, tick)))
+            frames.clear()
+            frame = None
+            tick.why = why(late_ns)
+            for watch, sight in sights:
+                subject = watch.subject
+                if subject is None:
+                    continue  # it has ended meanwhile
+                if subject.steps is None:
+                    self._count_work(subject, sight)
+                else:
+                    self._count_step(watch, subject, sight, tick)
+                subject.explained_ns, subject.collected = sight.explained_ns, sight.collected
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+        finally:
+            frames.clear()
+            _release(self._mutex)
+
+    def _fail(self, error: Exception) -> None:
+        self._off = True
+        self._watch.lag = None
+        self._sampler.quit()
+        self._guard.broken("stalls", error)
+
+    # What a thread is seen to do.
+
+    def _see(self, ident: int, watch: ThreadWatch, frame: FrameType, tick: Tick) -> Sight:
+        """Take all that is needed of a thread, while it stands still."""
+        subject: Subject = watch.subject
+        sight = Sight(
+            subject.clocks.read(),
+            explained_ns(watch),
+            collected=len(subject.collections),
+            busy=watch.busy,
+        )
+        if subject.steps is not None:
+            step = sight.step = subject.steps.read(frame)
+            if step is None:
+                return sight
+            stay = subject.stay
+            sight.same = stay is not None and stay.step.is_same(step)
+            if not sight.same and tick.late_ns <= LATE_NS:
+                step.rest()
+                return sight  # that it is in a step is all there is to know of its first sample
+        if not sight.busy:
+            self._see_place(ident, subject, frame, sight, tick)
+        if sight.step is not None:
+            sight.step.rest()
+        return sight
+
+    def _see_place(
+        self, ident: int, subject: Subject, frame: FrameType, sight: Sight, tick: Tick
+    ) -> None:
+        step = sight.step
+        at, instruction = frame, -1
+        if tick.late_ns > LATE_NS:
+            at, instruction = culprit(frame, _errors().get(ident))
+        stack = self._reader.read(at)
+        if is_excused(stack) or (step is None and stack.user is None):
+            if stack.nearest is Role.QUIET and _in_debugger(frame):
+                subject.debugged = True
+            return
+        place = sight.place = place_of(
+            self._reader,
+            stack,
+            function=step.function if step is not None else None,
+            instruction=instruction if stack.user is at else -1,
+        )
+        if step is not None and step.context is not None:
+            place.permission = step.context.get(PERMISSION, "")
+
+    # Loops.
+
+    def _count_step(self, watch: ThreadWatch, subject: Subject, sight: Sight, tick: Tick) -> None:
+        step, now = sight.step, sight.reading
+        if step is None:
+            self._conclude(watch, subject)
+            subject.last = subject.clocks.with_queue(now)
+            return
+        if not sight.same:
+            self._conclude(watch, subject)
+            self._arrive(subject, step, sight, tick)
+        stay = subject.stay
+        if stay is None or not (sight.same or sight.looked):
+            return
+        now = subject.clocks.with_queue(now)
+        starved = tick.why.starved_ns > 0
+        spent = held(
+            stay.since,
+            now,
+            waits=starved or (tick.why.prompt and not subject.clocks.is_running()),
+            starved=starved,
+            punctual=tick.punctual,
+            alone=tick.alone,
+        )
+        place = sight.place
+        if sight.busy:
+            stay.busy_ns += now.wall_ns - stay.since.wall_ns
+        elif place is not None:
+            task = step.task() if step.task is not None else None
+            if not place.users and task is not None:
+                place.origin = self._origin(task)
+            stay.add(place, spent, inside=starved or tick.why.prompt)
+        stay.since = subject.last = now
+
+    def _arrive(self, subject: Subject, step: Step, sight: Sight, tick: Tick) -> None:
+        """Begin a stay, as early as is certain."""
+        before, now = subject.last, subject.clocks.with_queue(sight.reading)
+        subject.last = now
+        ago = step.began_ns
+        if ago < 0 and tick.why.starved_ns:  # one call held the GIL, so nothing else ran meanwhile
+            ago = tick.why.starved_ns
+            if step.at_most_ns >= 0:
+                ago = min(ago, step.at_most_ns)
+        began = max(now.wall_ns - max(ago, 0), before.wall_ns)
+        since = before._replace(wall_ns=began) if ago > 0 else now
+        earlier = ago > 0
+        subject.stay = Stay(
+            step,
+            since,
+            subject.explained_ns if earlier else sight.explained_ns,
+            subject.collected if earlier else sight.collected,
+        )
+        sight.looked = now.wall_ns - began > LATE_NS and tick.late_ns > LATE_NS
+
+    def _conclude(self, watch: ThreadWatch, subject: Subject) -> None:
+        stay, subject.stay = subject.stay, None
+        if stay is not None:
+            self._judge(watch, subject, stay)
+
+    def _judge(self, watch: ThreadWatch, subject: Subject, stay: Stay) -> None:
+        lasted = stay.own_ns(explained_ns(watch), subject.collections)
+        if stay.reported or subject.debugged or lasted < self.threshold_ns:
+            return
+        stay.reported = True
+        found = blame(self._reader, stay.places.values())
+        if found is not None and found.target != "gc.collect":
+            self._watch.recorder.add(stall_observation(found, lasted, min(stay.cpu_ns, lasted)))
+
+    # Offloaded work.
+
+    def _count_work(self, subject: Subject, sight: Sight) -> None:
+        before, subject.last = subject.last, sight.reading
+        wall = subject.last.wall_ns - before.wall_ns
+        cpu = subject.last.cpu_ns - before.cpu_ns
+        place = sight.place
+        if place is None or cpu * 2 > wall:
+            return
+        count(subject.places, place, wall - cpu, inside=True)
+
+    # Garbage collections.
+
+    def _on_gc(self, phase: str, info: dict[str, int]) -> None:
+        """Note how long a full collection takes, in the thread that happens to make it."""
+        if info["generation"] != _FULL:
+            return
+        now = (originals.thread_time_ns or self._clock)()
+        if phase == "start":
+            self._gc_began_ns = now
+            return
+        watch = self._watch.threads.get(originals.get_ident())
+        if watch is not None and watch.subject is not None and self._gc_began_ns >= 0:
+            watch.subject.collections.append(now - self._gc_began_ns)
+        self._gc_began_ns = -1
+
+
+def _gil() -> bool:
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def _is_debugged() -> bool:
+    """Tell whether the calling thread is traced by something that is not coverage."""
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None:
+        return True
+    tracer = sys.gettrace()
+    if tracer is None:
+        return False
+    owner = type(getattr(tracer, "__self__", tracer)).__module__ or ""
+    return not owner.startswith("coverage")
+
+
+def _in_debugger(frame: FrameType) -> bool:
+    at: FrameType | None = frame
+    while at is not None:
+        path = at.f_code.co_filename.replace("\\", "/")
+        if path.endswith(_DEBUGGERS) or any(part in path for part in _DEBUGGER_PARTS):
+            return True
+        at = at.f_back
+    return False

@@ -1,0 +1,205 @@
+"""Knows which threads run an event loop: asyncio and what speaks its protocol, and trio."""
+
+from __future__ import annotations
+
+import asyncio.base_events
+import asyncio.events
+from collections.abc import Callable, Generator
+from types import CodeType, FrameType, ModuleType
+from typing import Any, Final, NamedTuple
+from weakref import ref
+
+from pytest_truasync._detect import originals
+from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.imports import ImportHooks
+from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
+from pytest_truasync._detect.recorder import ThreadWatch, Watch
+from pytest_truasync._detect.standins import without_us
+from pytest_truasync._model import CallSite
+
+
+class Origin(NamedTuple):
+    """The user's line that made a task."""
+
+    task: ref[Any]
+    code: CodeType
+    instruction: int
+
+
+_FEW_TASKS: Final = 1_000
+
+
+class LoopProbe:
+    """Puts a thread on watch while it runs a loop.
+
+    Every loop that asyncio can work with calls `_set_running_loop`, uvloop and others included;
+    trio runs in `unrolled_run`.
+
+    Args:
+        watch: where threads are put.
+        reader: reads the user's line off a stack.
+    """
+
+    def __init__(self, watch: Watch, reader: FrameReader) -> None:
+        self._watch = watch
+        self._reader = reader
+        self._tasks: dict[int, Origin] = {}
+        """Hash of a task, which is its place in memory, so that the next one there takes it over.
+        A WeakKeyDictionary would run Python code at the end of each task."""
+        self._most_tasks = _FEW_TASKS
+        self._trio_context: Any = None
+        self.seen = 0
+
+    def install(self, patches: PatchStack, imports: ImportHooks) -> None:
+        """Watch the loops that start from now on."""
+        original = asyncio.events._set_running_loop
+        twin = builtin_twin(original, self._running_loop_setter(original))
+        for module in (asyncio.events, asyncio):
+            if vars(module).get("_set_running_loop") is original:
+                patches.replace(module, "_set_running_loop", twin)
+        if (uvloop := originals.modules.get("uvloop")) is not None:
+            self._watch_uvloop(patches, uvloop)  # it took the function from asyncio at its import
+        imports.when("trio._core._run", lambda module: self._watch_trio(patches, module))
+        self._watch_tasks(patches, asyncio.base_events.BaseEventLoop)
+        imports.when("uvloop", lambda module: self._watch_tasks(patches, module.Loop))
+
+    def _running_loop_setter(self, original: Callable[[Any], None]) -> Callable[..., None]:
+        def set_running_loop(*args: Any, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+            if args[0] is not None:
+                self._enter(args[0])
+            else:
+                self._leave()
+
+        return set_running_loop
+
+    def _enter(self, loop: Any) -> None:
+        known = self._watch.threads.get(originals.get_ident())
+        if known is None or known.loop is not loop:
+            self.seen += 1
+            if known is not None and known.work is not None:
+                known.work.hosted = True
+            self._watch.push(ThreadWatch(self._watch.recorder, loop=loop))
+
+    def _leave(self) -> None:
+        known = self._watch.threads.get(originals.get_ident())
+        if known is not None and known.loop is not None:
+            self._watch.pop(known)
+
+    def _watch_uvloop(self, patches: PatchStack, uvloop: ModuleType) -> None:
+        original = uvloop.Loop.run_forever
+        probe = self
+
+        def run_forever(loop: Any) -> Any:
+            probe._enter(loop)
+            try:
+                return original(loop)
+            finally:
+                probe._leave()
+
+        patches.replace(uvloop.Loop, "run_forever", run_forever)
+
+    def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
+        original = module.unrolled_run
+        watch = self._watch
+        probe = self
+
+        def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            # Only while it runs: in guest mode another loop, or none, has the thread in between.
+            probe.seen += 1
+            steps = original(*args, **kwargs)
+            on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
+            step, value = steps.send, None
+            try:
+                while True:
+                    watch.push(on)
+                    try:
+                        out = step(value)
+                    except StopIteration as end:
+                        return end.value
+                    finally:
+                        watch.pop(on)
+                    try:
+                        step, value = steps.send, (yield out)
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - thrown in: handed on
+                        step, value = steps.throw, error
+            finally:
+                steps.close()
+
+        patches.replace(module, "unrolled_run", unrolled_run)
+        spawn = module.Runner.spawn_impl
+        remember = self._remember
+
+        def spawn_impl(*args: Any, **kwargs: Any) -> Any:
+            task = spawn(*args, **kwargs)
+            remember(task, originals.getframe(1))
+            return task
+
+        patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
+        self._trio_context = module.GLOBAL_RUN_CONTEXT
+
+    # Where tasks come from.
+
+    def _watch_tasks(self, patches: PatchStack, loop: type) -> None:
+        original = loop.create_task  # type: ignore[attr-defined]
+        remember = self._remember
+
+        getframe = originals.getframe
+
+        def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
+            task = original(self, *args, **kwargs)
+            remember(task, getframe(1))
+            return without_us(task)
+
+        patches.replace(loop, "create_task", dress(original, create_task))
+
+    def _remember(self, task: Any, frame: FrameType) -> None:
+        """Note the user's line that made *task*, or that made the task that made it."""
+        try:
+            user = self._reader.user_frame(frame)
+            if user is not None:
+                self._tasks[hash(task)] = Origin(ref(task), user.f_code, user.f_lasti)
+            elif (found := self._origin_of(self._running())) is not None:
+                self._tasks[hash(task)] = found._replace(task=ref(task))
+            if len(self._tasks) > self._most_tasks:
+                self._sweep()
+        except Exception:  # noqa: BLE001 - a task of a kind that cannot be noted; lines are lost
+            return
+
+    def _sweep(self) -> None:
+        """Forget the tasks that are gone."""
+        self._tasks = {
+            key: found for key, found in list(self._tasks.items()) if found.task() is not None
+        }
+        self._most_tasks = max(_FEW_TASKS, 2 * len(self._tasks))
+
+    def _running(self) -> Any:
+        watch = self._watch.threads.get(originals.get_ident())
+        if watch is None or watch.loop is None:
+            return None
+        if (
+            self._trio_context is not None
+            and (task := getattr(self._trio_context, "task", None)) is not None
+        ):
+            return task
+        try:
+            return asyncio.current_task(watch.loop)
+        except RuntimeError:
+            return None
+
+    def origin(self) -> CallSite | None:
+        """Return the user's line that made the running task, if it is known."""
+        return self.origin_of(self._running())
+
+    def origin_of(self, task: Any) -> CallSite | None:
+        """Return the user's line that made *task*, if it is known."""
+        found = self._origin_of(task)
+        return self._reader.site_at(found.code, found.instruction) if found is not None else None
+
+    def _origin_of(self, task: Any) -> Origin | None:
+        if task is None:
+            return None
+        found = self._tasks.get(hash(task))
+        return found if found is not None and found.task() is task else None

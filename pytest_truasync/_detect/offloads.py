@@ -1,0 +1,255 @@
+"""Work that was taken off a loop, judged by what it did in its thread."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pytest_truasync._detect import originals
+from pytest_truasync._detect.blame import Blame
+from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.clocks import queue_delay_ns
+from pytest_truasync._detect.pools import Pool
+from pytest_truasync._detect.recorder import Call, Group, ThreadWatch
+from pytest_truasync._model import CallSite, Observation
+
+UNSEEN_WAIT_NS: Final = 50_000_000
+"""A thread that waited longer than this, and no probe saw for what, waited for a C driver."""
+
+UNSEEN_PER_SWITCH_NS: Final = 15_000_000
+"""A wait for the GIL ends every 5 ms to ask for it again; a wait for a socket does not."""
+
+_WAITED: Final = "TRU301"
+WORKED: Final = "TRU302"
+
+
+@dataclass(slots=True)
+class Offload:
+    """Work that one line took off the loop."""
+
+    function: Any
+    name: str
+    """Of the function, for people."""
+    via: str
+    site: CallSite | None
+    """The user's line that handed it over, if one is on the stack."""
+    fallback: CallSite
+    """A library's line, where none is."""
+    chain: tuple[CallSite, ...]
+    permission: str
+    pool: Pool | None
+    submitted_ns: int
+    bare: bool = False
+    """A thread of its own, which nobody need wait for."""
+    answered: bool = False
+    """It has called back into the loop."""
+    hosted: bool = False
+    """It ran an event loop of its own: a host for one, not an offload."""
+    groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+    doing: set[str] = field(default_factory=set)
+    """Names of the calls that were made inside, the first of them."""
+    told: bool = False
+    """What it did up to the end of a test has been reported."""
+    explained_ns: int = 0
+
+    def add(self, target: str, started_ns: int, ended_ns: int) -> None:
+        """Take in a wait that is nobody's fault."""
+        self.explained_ns += ended_ns - started_ns
+
+    def fold(self, call: Call) -> None:
+        """Take in a call that was made inside."""
+        self.explained_ns += call.waited_ns
+        key = (call.code, call.target, call.site)
+        group = self.groups.get(key)
+        if group is None:
+            if len(self.groups) >= 500:
+                return
+            group = self.groups.setdefault(key, Group(call))
+            if len(self.doing) < 3:
+                self.doing.add(call.target)
+        group.add(call)
+
+
+@dataclass(slots=True)
+class Clocks:
+    """Time of the process and of the calling thread."""
+
+    wall_ns: int
+    thread_ns: int
+    process_ns: int
+    switches: int
+    delay_ns: int
+    """In the queue for a processor; -1 where this system does not tell."""
+
+
+def read_clocks() -> Clocks | None:
+    """Return the clocks of the calling thread, or None where a thread has none."""
+    if originals.thread_time_ns is None:
+        return None
+    usage = originals.thread_usage
+    return Clocks(
+        originals.clock_ns(),
+        originals.thread_time_ns(),
+        originals.process_time_ns(),
+        usage().ru_nvcsw if usage is not None else -1,
+        queue_delay_ns(),
+    )
+
+
+class OffloadJudge:
+    """Says what an offload was.
+
+    Args:
+        reader: knows where a function is defined.
+        codes: rule of a blocking call → rule of the same inside an offload.
+        waited_at: the line in a worker on which it was seen to wait for longest.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        codes: Mapping[str, str],
+        waited_at: Callable[[ThreadWatch], Blame | None],
+    ) -> None:
+        self._reader = reader
+        self._codes = codes
+        self._waited_at = waited_at
+
+    def judge(
+        self, work: Offload, before: Clocks | None, on: ThreadWatch | None = None
+    ) -> list[Observation]:
+        """Return what is to be said of work that is done, or of what it has done so far.
+
+        Args:
+            work: the offload.
+            before: the clocks at its begin; None says nothing of waits that no probe saw.
+            on: the watch of its thread.
+        """
+        seen: list[Observation] = []
+        if work.hosted:
+            return seen
+        for group in work.groups.values():
+            call = group.first
+            code = self._codes.get(call.code)
+            if code is None or (work.bare and (not work.answered or code == "TRU360")):
+                continue
+            inner = call.site if call.site.path else None
+            seen.append(
+                self._observation(
+                    work,
+                    code,
+                    target=call.target,
+                    primitive=call.primitive,
+                    inner=inner if inner and inner.package is None else None,
+                    count=group.count,
+                    total_ns=group.total_ns,
+                    longest_ns=group.longest_ns,
+                    chain=(*work.chain, *call.chain),
+                )
+            )
+        if seen or work.told:
+            return seen
+        waited, cpu = self._unseen(work, before)
+        name = work.name
+        if waited and (work.answered or not work.bare):
+            text = "no probe explains what it waited for: a driver in C?"
+            at = self._waited_at(on) if on is not None else None
+            return [
+                self._observation(
+                    work,
+                    _WAITED,
+                    target=at.target if at is not None else name,
+                    primitive=name,
+                    inner=at.site if at is not None else None,
+                    total_ns=waited,
+                    longest_ns=waited,
+                    chain=(*work.chain, *at.chain) if at is not None else (),
+                    detail=text,
+                )
+            ]
+        text = ", ".join(sorted(work.doing)) or "computation"
+        return [
+            self._observation(work, WORKED, name, name, total_ns=cpu, longest_ns=cpu, detail=text)
+        ]
+
+    def _unseen(self, work: Offload, before: Clocks | None) -> tuple[int, int]:
+        """Return the wall time that nothing explains, 0 if there is none to speak of, and CPU.
+
+        Wall time less CPU time is waiting: for I/O, for the GIL, or for a turn on the processor.
+        While a thread waits for the GIL another one computes, and the wait is cut into slices of
+        5 ms; while it waits for a turn, it stands in the queue for a processor.
+        """
+        after = read_clocks()
+        if before is None or after is None:
+            return 0, 0
+        cpu = after.thread_ns - before.thread_ns
+        waited = after.wall_ns - before.wall_ns - cpu - work.explained_ns
+        if before.delay_ns >= 0:
+            waited -= max(0, after.delay_ns - before.delay_ns)
+        others = after.process_ns - before.process_ns - cpu
+        if waited < UNSEEN_WAIT_NS or others > waited // 2:
+            return 0, cpu
+        if before.switches >= 0:
+            switches = after.switches - before.switches
+            if switches == 0 or waited // switches < UNSEEN_PER_SWITCH_NS:
+                return 0, cpu
+        return waited, cpu
+
+    def _observation(
+        self,
+        work: Offload,
+        code: str,
+        target: str,
+        primitive: str,
+        *,
+        inner: CallSite | None = None,
+        count: int = 1,
+        total_ns: int = 0,
+        longest_ns: int = 0,
+        chain: tuple[CallSite, ...] = (),
+        detail: str = "",
+    ) -> Observation:
+        site = work.site or inner or self._reader.site_of(work_of(work.function)) or work.fallback
+        return Observation(
+            code=code,
+            target=target,
+            primitive=primitive,
+            site=site,
+            inner=inner if inner != site else None,
+            via=work.via,
+            chain=chain or work.chain,
+            count=count,
+            total_ns=total_ns,
+            longest_ns=longest_ns,
+            permission=work.permission,
+            pool=work.pool.key if work.pool is not None else "",
+            detail=detail,
+        )
+
+
+def work_of(function: Any) -> Any:
+    """Return what a thread was made to run, not what carries it there."""
+    for _ in range(10):
+        own = getattr(function, "__self__", None)
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        inner: Any = None
+        if isinstance(own, threading.Thread):
+            return getattr(own, "_target", None) or own.run
+        if isinstance(function, functools.partial):
+            inner = function.func
+            if isinstance(getattr(inner, "__self__", None), contextvars.Context):
+                inner = function.args[0] if function.args else None
+        elif type(own).__name__ == "SyncToAsync":
+            inner = getattr(own, "func", None)
+        elif "sync_fn" in names:  # trio's worker_fn
+            inner = function.__closure__[names.index("sync_fn")].cell_contents
+        elif "func" in names and function.__module__ == "anyio._backends._trio":
+            inner = function.__closure__[names.index("func")].cell_contents
+        if inner is None:
+            break
+        function = inner
+    return function

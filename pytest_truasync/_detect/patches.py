@@ -1,0 +1,179 @@
+"""Replace and put back: attributes of modules and classes, methods of built-in types, builtins."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+MISSING: Final = object()
+
+IMMUTABLE_TYPE: Final = 1 << 8
+"""Py_TPFLAGS_IMMUTABLETYPE, public since 3.10."""
+
+VARARGS_WITH_NAMES: Final = 0x0080 | 0x0002
+"""METH_FASTCALL | METH_KEYWORDS, public and stable since 3.10."""
+
+
+class PatchStack(ExitStack):
+    """Replacements that are undone in reverse order when the stack closes."""
+
+    def replace(self, owner: type | ModuleType, name: str, new: object) -> None:
+        """Replace the attribute *name* of *owner* until the stack closes.
+
+        Args:
+            owner: a module, a class, or a type implemented in C.
+            name: an attribute that *owner* has, its own or inherited.
+            new: what stands there meanwhile.
+
+        Raises:
+            AttributeError: *owner* has no such attribute.
+            TypeError: *owner* is an immutable type and this interpreter keeps it so.
+        """
+        old = vars(owner).get(name, MISSING)
+        if old is MISSING:
+            getattr(owner, name)  # inherited, or AttributeError
+        with _writable(owner):
+            setattr(owner, name, new)
+        self.callback(_put_back, owner, name, new, old)
+
+
+def _put_back(owner: type | ModuleType, name: str, new: object, old: object) -> None:
+    if vars(owner).get(name, MISSING) is not new:
+        return  # somebody replaced it after us and has not put it back: it is theirs now
+    with _writable(owner):
+        if old is MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, old)
+
+
+def _find_flags() -> int | None:
+    """Return the offset of `tp_flags` in a type object, or None where it cannot be told."""
+    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None  # without a GIL other threads read the flags while they are written
+    known = (int, str, list, dict, type, object, BaseException, ModuleType)
+    size: int = vars(type)["__basicsize__"].__get__(type)
+    for offset in range(0, size, ctypes.sizeof(ctypes.c_void_p)):
+        if all(ctypes.c_ulong.from_address(id(t) + offset).value == t.__flags__ for t in known):
+            return offset
+    return None
+
+
+_FLAGS_OFFSET: Final = _find_flags()
+
+
+def can_patch_types() -> bool:
+    """Tell whether methods of types implemented in C can be replaced here."""
+    return _FLAGS_OFFSET is not None
+
+
+@contextlib.contextmanager
+def _writable(owner: type | ModuleType) -> Iterator[None]:
+    """Lift the immutable flag of a type, so that `type.__setattr__` does all the rest.
+
+    The interpreter itself then updates the slots (`tp_iternext` for `__next__`), the subclasses
+    and the caches, on the way there and on the way back; nothing else is written by address.
+    """
+    if not isinstance(owner, type) or not owner.__flags__ & IMMUTABLE_TYPE:
+        yield
+        return
+    if _FLAGS_OFFSET is None:
+        raise TypeError(f"{owner!r} is immutable here")
+    flags = ctypes.c_ulong.from_address(id(owner) + _FLAGS_OFFSET)
+    flags.value &= ~IMMUTABLE_TYPE
+    try:
+        yield
+    finally:
+        flags.value |= IMMUTABLE_TYPE
+
+
+class _MethodDef(ctypes.Structure):
+    """PyMethodDef of the stable ABI."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_kept: list[object] = []  # C structures that a twin points into; twins may outlive us in aliases
+
+
+def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a builtin function like *original* that runs *function*.
+
+    A Python function in its place would bind as a method where a class holds it
+    (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
+    `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is
+    `PyObject_Vectorcall`. Where ctypes cannot make one, *function* itself is returned.
+
+    Args:
+        original: the builtin, an attribute of the module that it names.
+        function: what runs, with the arguments of *original*.
+    """
+    if not _twins_work():
+        return dress(original, function)
+    return _make_twin(original, function)
+
+
+def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    module = original.__module__ or "builtins"
+    # A builtin belongs to a module; pickle and `repr` ask for it. Being called is what the C code
+    # of the twin does with it. A class for each, so that nothing stands between the two.
+    stand = type("module", (ModuleType,), {"__call__": staticmethod(function), "__slots__": ()})(
+        module
+    )
+    text = getattr(original, "__text_signature__", None)
+    doc = original.__doc__
+    if text:  # the C side reads the signature from the head of the text
+        doc = f"{original.__name__}{text}\n--\n\n{doc or ''}"
+    definition = _MethodDef(
+        original.__name__.encode(),
+        ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value,
+        VARARGS_WITH_NAMES,
+        doc.encode() if doc is not None else None,
+    )
+    _kept.extend((definition, stand))
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype = ctypes.py_object
+    new.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
+    twin: Callable[..., Any] = new(ctypes.addressof(definition), stand, module)
+    return twin
+
+
+_twin_verdict: list[bool] = []
+
+
+def _twins_work() -> bool:
+    """Tell, by trying one, whether twins can be made on this interpreter."""
+    if not _twin_verdict:
+        try:
+            twin = _make_twin(os.getpid, lambda *args, **kwargs: (args, kwargs))
+            works = sys.implementation.name == "cpython" and twin(1, b=2) == ((1,), {"b": 2})
+        except (AttributeError, TypeError, ctypes.ArgumentError):
+            works = False
+        _twin_verdict.append(works)
+    return _twin_verdict[0]
+
+
+def dress(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *function* the name, text and signature of *original*, and return it."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__text_signature__"):
+        with contextlib.suppress(AttributeError, TypeError):
+            setattr(function, name, getattr(original, name))
+    owner = getattr(original, "__objclass__", None)
+    if owner is not None:  # a method of a C type, which is pickled as the attribute of its type
+        function.__module__ = owner.__module__
+        function.__qualname__ = f"{owner.__qualname__}.{function.__name__}"
+    if isinstance(function, FunctionType):
+        function.__wrapped__ = original  # type: ignore[attr-defined]
+        function.__annotations__ = dict(getattr(original, "__annotations__", None) or {})
+    return function

@@ -1,0 +1,249 @@
+"""Keeps what the probes see: bounded, on record before the call runs, drained after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from pytest_truasync._detect import originals
+from pytest_truasync._model import CallSite, Observation, Phase, merge_observations
+
+MOST_GROUPS: Final = 5_000
+"""Groups kept for one test; what comes after is counted and dropped (TRU905)."""
+
+Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class Call:
+    """One call that a user's line made, while it is being watched."""
+
+    code: str
+    target: str
+    primitive: str
+    site: CallSite
+    permission: str
+    chain: tuple[CallSite, ...]
+    entry: object
+    """Mark of the library function called; None where the line called the target itself."""
+    steady: bool
+    """The call cannot be suspended: from its first wait to its last it held the thread."""
+    place: tuple[int, int]
+    """Number of the user's frame, and its instruction."""
+    rank: int
+    started_ns: int
+    total_ns: int = 0
+    waited_ns: int = 0
+    """Time inside the watched primitives alone."""
+    longest_ns: int = 0
+    """Longest of these waits, which names the primitive."""
+    running: bool = True
+    """It is in a primitive now."""
+    brief: bool = False
+    """A lock that was free again before anybody could call it a wait."""
+
+    @property
+    def taken_ns(self) -> int:
+        """Time of the thread that the call explains."""
+        return max(self.total_ns, self.waited_ns)
+
+    def add(self, target: str, started_ns: int, ended_ns: int) -> None:
+        """Take in one wait of the call, in *target*."""
+        self.running = False
+        waited = ended_ns - started_ns
+        self.waited_ns += waited
+        if waited > self.longest_ns:
+            self.longest_ns = waited
+            self.primitive = target
+        if self.steady:
+            self.total_ns = ended_ns - self.started_ns
+        else:
+            self.total_ns += ended_ns - started_ns
+
+
+class Timed(Protocol):
+    """What takes the time of a watched call: the call on record, or the work that it is part of."""
+
+    def add(self, target: str, started_ns: int, ended_ns: int) -> None:
+        """Take in one wait, in *target*."""
+
+
+class Sink(Protocol):
+    """Where finished calls go: a test's record, or that of an offload."""
+
+    def fold(self, call: Call) -> None:
+        """Take in a finished call."""
+
+
+class ThreadWatch:
+    """A thread that is watched now: it runs an event loop, or work taken off one."""
+
+    __slots__ = ("below", "busy", "call", "explained_ns", "loop", "sink", "subject", "work")
+
+    def __init__(self, sink: Sink, *, loop: Any = None, work: Any = None) -> None:
+        self.sink = sink
+        self.loop = loop
+        self.work = work
+        self.busy = False
+        self.call: Call | None = None
+        self.below: ThreadWatch | None = None
+        self.explained_ns = 0
+        """Time that the calls handed over took."""
+        self.subject: Any = None
+        """What the lag probe knows of the thread."""
+
+    def finish(self) -> None:
+        """Hand over the call that is open, if any."""
+        call = self.call
+        if call is None:
+            return
+        taken_ns = call.taken_ns
+        self.explained_ns += taken_ns  # no call from here to the next line: both or none
+        self.call = None
+        if not call.brief:
+            self.sink.fold(call)
+
+
+@dataclass(slots=True)
+class Group:
+    """Calls that are alike."""
+
+    first: Call
+    count: int = 0
+    total_ns: int = 0
+    longest_ns: int = 0
+
+    def add(self, call: Call) -> None:
+        """Count *call* in."""
+        self.count += 1
+        self.total_ns += call.total_ns
+        self.longest_ns = max(self.longest_ns, call.total_ns)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Groups of calls on event loops, and ready observations of other probes, of one test."""
+
+    groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+    ready: dict[tuple[Any, ...], Observation] = field(default_factory=dict)
+    dropped: int = 0
+
+    def fold(self, call: Call) -> None:
+        """Count a finished call in its group."""
+        key = (call.code, call.target, call.site, call.permission)
+        group = self.groups.get(key)
+        if group is None:
+            if len(self.groups) >= MOST_GROUPS:
+                self.dropped += 1
+                return
+            group = self.groups.setdefault(key, Group(call))
+        group.add(call)
+
+    def add(self, seen: Observation) -> None:
+        """Count a ready observation in."""
+        key = (*seen.key, seen.permission, seen.pool, seen.inner)
+        known = self.ready.get(key)
+        if known is None:
+            if len(self.ready) >= MOST_GROUPS:
+                self.dropped += 1
+                return
+            self.ready[key] = seen
+            return
+        self.ready[key], _ = merge_observations((known, seen))
+
+    def drain(self, test: str, when: Phase) -> Iterator[Observation]:
+        """Hand out what was seen since the last time."""
+        groups, self.groups = self.groups, {}
+        ready, self.ready = self.ready, {}
+        for group in groups.values():
+            yield group_observation(group, test, when)
+        for seen in ready.values():
+            yield replace(seen, test=test, when=when)
+
+
+def group_observation(group: Group, test: str, when: Phase) -> Observation:
+    """Return a group of calls as one observation."""
+    call = group.first
+    return Observation(
+        code=call.code,
+        target=call.target,
+        primitive=call.primitive,
+        site=call.site,
+        chain=call.chain,
+        count=group.count,
+        total_ns=group.total_ns,
+        longest_ns=group.longest_ns,
+        test=test,
+        when=when,
+        permission=call.permission,
+    )
+
+
+class Follower(Protocol):
+    """Who looks at the threads from outside."""
+
+    def begin(self, watch: ThreadWatch) -> None:
+        """Begin to look at the calling thread."""
+
+    def end(self, watch: ThreadWatch) -> None:
+        """Cease."""
+
+
+class Watch:
+    """The threads that are watched, and the call that each of them makes now.
+
+    `threads` is read by every wrapper: thread number → what is known of it.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.threads: dict[int, ThreadWatch] = {}
+        self.lag: Follower | None = None
+        self._closed = False
+
+    def push(self, watch: ThreadWatch) -> None:
+        """Begin to watch the calling thread, on top of what it was watched for."""
+        if self._closed:
+            return
+        ident = originals.get_ident()
+        below = self.threads.get(ident)
+        if below is not None:
+            below.finish()
+        watch.below = below
+        if self.lag is not None:
+            self.lag.begin(watch)
+        self.threads[ident] = watch
+
+    def pop(self, watch: ThreadWatch) -> None:
+        """End what `push` began, and all that was begun on top of it."""
+        ident = originals.get_ident()
+        at = self.threads.get(ident)
+        while at is not None:
+            at.finish()
+            if self.lag is not None:
+                self.lag.end(at)
+            if at is watch:
+                break
+            at = at.below
+        if watch.below is None:
+            self.threads.pop(ident, None)
+        else:
+            self.threads[ident] = watch.below
+
+    def clear(self) -> None:
+        """Watch no thread for now."""
+        self.threads.clear()
+
+    def close(self) -> None:
+        """Watch no thread any more, also where a replaced function lives on under another name."""
+        self._closed = True
+        self.threads.clear()
+
+    def settle(self) -> None:
+        """Hand over the calls that are open in all threads, those that still run included."""
+        for watch in list(self.threads.values()):
+            at: ThreadWatch | None = watch
+            while at is not None:
+                at.finish()
+                at = at.below

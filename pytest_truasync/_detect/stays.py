@@ -1,0 +1,184 @@
+"""What the lag probe keeps of a thread: what was seen of it, and how long it stayed in one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from pytest_truasync._detect.blame import Blame, Place
+from pytest_truasync._detect.clocks import Held, Reading, ThreadClocks, Waking
+from pytest_truasync._detect.recorder import ThreadWatch
+from pytest_truasync._detect.steps import Step, StepReader
+from pytest_truasync._model import Observation
+
+_MOST_PLACES: Final = 500
+_CPU: Final = "TRU401"
+_WAITING: Final = "TRU402"
+
+
+class Subject:
+    """One thread under the sampler: it runs a loop, or work taken off one.
+
+    Args:
+        clocks: of the thread.
+        first: their reading at the begin.
+        steps: reads the loop's step; None for work.
+        debugged: the thread runs under a debugger.
+    """
+
+    __slots__ = (
+        "clocks",
+        "collected",
+        "collections",
+        "debugged",
+        "explained_ns",
+        "last",
+        "places",
+        "stay",
+        "steps",
+    )
+
+    def __init__(
+        self, clocks: ThreadClocks, first: Reading, steps: StepReader | None, *, debugged: bool
+    ) -> None:
+        self.clocks = clocks
+        self.last = first
+        self.steps = steps
+        self.debugged = debugged
+        self.explained_ns = 0
+        """As of the last tick."""
+        self.collections: list[int] = []
+        """CPU time of the full garbage collections that fell to this thread."""
+        self.collected = 0
+        """How many there were at the last tick."""
+        self.stay: Stay | None = None
+        self.places: dict[tuple[int, int], Place] = {}
+        """Of work: where it waited."""
+
+
+class Stay:
+    """How long a thread has been in one step.
+
+    Args:
+        step: as it was seen first.
+        since: the clocks at its begin, or later.
+        explained_ns: time that the call probe had explained until then.
+        collected: how many garbage collections there had been.
+    """
+
+    __slots__ = (
+        "busy_ns",
+        "collected",
+        "cpu_ns",
+        "explained_ns",
+        "held_ns",
+        "places",
+        "reported",
+        "since",
+        "step",
+    )
+
+    def __init__(self, step: Step, since: Reading, explained_ns: int, collected: int) -> None:
+        self.step = step
+        self.since = since
+        self.explained_ns = explained_ns
+        self.collected = collected
+        self.busy_ns = 0
+        self.held_ns = 0
+        self.cpu_ns = 0
+        self.places: dict[tuple[int, int], Place] = {}
+        self.reported = False
+
+    def add(self, place: Place, spent: Held, *, inside: bool) -> None:
+        """Count a stretch of time in.
+
+        Args:
+            place: where the thread was at its end.
+            spent: the stretch.
+            inside: it was one C call.
+        """
+        self.held_ns += spent.total_ns
+        self.cpu_ns += spent.cpu_ns
+        count(self.places, place, spent.total_ns, inside=inside)
+
+    def own_ns(self, explained_ns: int, collections: list[int]) -> int:
+        """Return for how long the step held the thread, less what has another reason.
+
+        That is what other probes explain, and one full garbage collection, which could have fallen
+        to any line. A second one in the same step is due to what the step allocates.
+        """
+        explained = explained_ns - self.explained_ns - self.busy_ns
+        collected = max(collections[self.collected :], default=0)
+        return self.held_ns - max(0, explained) - collected
+
+
+def count(
+    places: dict[tuple[int, int], Place], place: Place, spent_ns: int, *, inside: bool
+) -> None:
+    """Count a while that a thread was at *place*, all of it *inside* of one C call or not."""
+    known = places.get(place.key)
+    if known is None:
+        if len(places) >= _MOST_PLACES:
+            return
+        known = places[place.key] = place
+    known.spent_ns += spent_ns
+    if inside:
+        known.inside_ns += spent_ns
+
+
+@dataclass(slots=True)
+class Tick:
+    """One waking of the sampler."""
+
+    late_ns: int
+    punctual: bool
+    """It was not late by more than a tick: the machine is not overloaded."""
+    alone: bool
+    """Only one other thread runs Python."""
+    why: Waking = field(default_factory=Waking)
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen of a thread in one tick."""
+
+    reading: Reading
+    explained_ns: int
+    collected: int
+    busy: bool
+    """It was in a call that is watched."""
+    step: Step | None = None
+    same: bool = False
+    """The step is that of the last tick."""
+    place: Place | None = None
+    """Where it was, if it is the user's to change."""
+    looked: bool = False
+    """The time since the begin of the step counts, though it is the first tick to see it."""
+
+
+def explained_ns(watch: ThreadWatch) -> int:
+    """Return the time of the thread that the call probe has explained so far."""
+    call = watch.call
+    return watch.explained_ns + (call.taken_ns if call is not None else 0)
+
+
+def stall_observation(found: Blame, lasted_ns: int, cpu_ns: int) -> Observation:
+    """Return a stall as an observation.
+
+    Args:
+        found: where it was.
+        lasted_ns: how long the step held the loop, at least.
+        cpu_ns: how much of it was CPU time.
+    """
+    computed = cpu_ns * 2 >= lasted_ns
+    return Observation(
+        code=_CPU if computed else _WAITING,
+        target=found.target,
+        primitive=found.target,
+        site=found.site,
+        chain=found.chain,
+        total_ns=lasted_ns,
+        longest_ns=lasted_ns,
+        permission=found.permission,
+        detail=found.call,
+    )

@@ -1,0 +1,308 @@
+"""The values that travel between the parts, and from a worker to the controller as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+Phase: TypeAlias = Literal["setup", "call", "teardown"]
+Mode: TypeAlias = Literal["fail", "warn", "raise"]
+Format: TypeAlias = Literal["json"]
+Json: TypeAlias = dict[str, Any]
+
+PERMISSION: ContextVar[str] = ContextVar("truasync_permission", default="")
+"""Keys of the `with allow(...)` blocks around the running code, outermost first, one a line."""
+
+MODES: tuple[str, ...] = get_args(Mode)
+FORMAT_NAMES: tuple[str, ...] = get_args(Format)
+"""The report formats: the settings check a name without importing what renders it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that the plugin reports, as a row of the catalogue."""
+
+    code: str
+    """`TRU` and three digits; never reused or renumbered."""
+    name: str
+    """The same in words, such as `blocking-sleep`; options and markers take either."""
+    summary: str
+    """What happened, in one clause; `{target}` stands for the call."""
+    instead: str
+    """What to write instead; a default for calls whose target brings no better one."""
+    why: str
+    """Why it hurts, in one or two sentences."""
+    bad: str
+    """Source that breaks the rule."""
+    good: str
+    """Source that does the same work and keeps it."""
+    level: Level = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A callable that is watched."""
+
+    name: str
+    """Public dotted name, such as `socket.socket.connect`."""
+    code: str
+    """Rule that such a call breaks on an event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Calls of one type or module that wait in C, out of sight of Python."""
+
+    module: str
+    """Module that brings them; they are watched from its import on."""
+    owner: str
+    """Type in that module; empty for the module itself."""
+    names: str
+    """Attributes of the owner, with a space between."""
+    code: str
+    """Rule that such a call breaks on an event loop."""
+    shown: str
+    """Public name of the owner."""
+    waits: Callable[[tuple[Any, ...], Mapping[str, Any]], bool] | None = None
+    """Given the arguments of a call, tells whether it can wait; None where it always can."""
+    steps: bool = False
+    """The first argument is a generator, which yields where the call has to wait."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CallSite:
+    """A line of source."""
+
+    path: str
+    """Relative to rootdir with `/`, or absolute for a file elsewhere."""
+    line: int
+    function: str = ""
+    """Qualified name of the function that holds the line."""
+    source: str = ""
+    """The line itself, stripped."""
+    package: str | None = None
+    """Installed package that the file belongs to; None for the user's own files."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a probe saw at one call site in one test: one call or many alike."""
+
+    code: str
+    """Rule that speaks of it."""
+    target: str
+    """Outermost meaningful call by its public name, such as `requests.get`."""
+    primitive: str
+    """What waited below it, such as `socket.socket.connect`; may equal `target`."""
+    site: CallSite
+    inner: CallSite | None = None
+    """Of an offload: the user's line in the worker that made the call."""
+    via: str = ""
+    """Of an offload: the call that took the work off the loop, such as `asyncio.to_thread`."""
+    chain: tuple[CallSite, ...] = ()
+    """Frames from the loop's callback down to the call, outermost first."""
+    count: int = 1
+    total_ns: int = 0
+    """Wall time that all the calls took, in nanoseconds; 0 where it was not measured."""
+    longest_ns: int = 0
+    test: str = ""
+    """Node id of the test in which it happened."""
+    when: Phase = "call"
+    permission: str = ""
+    """Key of the `with allow(...)` block around it, where there is one."""
+    pool: str = ""
+    """Key of the pool that ran it, where there is one."""
+    detail: str = ""
+    """One more sentence of evidence, where a probe has one."""
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What makes two observations one group: rule, call site, target."""
+        return (self.code, self.site.path, self.site.line, self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Observations of one rule, call site and target, in all the tests where they were made."""
+
+    rule: Rule
+    level: Level
+    observation: Observation
+    """The first of them by test and phase, with the counts and times of all."""
+    tests: tuple[str, ...] = ()
+    instead: str = ""
+    """What to write instead, for this target."""
+
+    @property
+    def sort_key(self) -> tuple[str, int, str, str]:
+        """Order of reports: path, line, code, target."""
+        seen = self.observation
+        return (seen.site.path, seen.site.line, self.rule.code, seen.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What a marker, a `with` block or an ini line allows."""
+
+    kind: Literal["marker", "with", "ini"]
+    what: tuple[str, ...]
+    """Codes, prefixes, rule names or dotted targets; empty allows everything."""
+    reason: str
+    origin: str
+    """Where it stands: `path:line`, a node id, or `truasync_allow line n`."""
+    path_glob: str = ""
+    """Of an ini line: the files it speaks of."""
+    function: str = ""
+    """Of an ini line: the function it speaks of, where it names one."""
+    site: CallSite | None = None
+    """The line that grants it, where it is known; line 0 where only the file is."""
+
+    @property
+    def key(self) -> str:
+        """Identity across processes."""
+        return f"{self.kind} {self.origin} {' '.join(self.what)}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How full one pool of threads was."""
+
+    key: str
+    """Identity of the pool within the run, such as `ThreadPoolExecutor at app/db.py:12`."""
+    name: str
+    """For people: `ThreadPoolExecutor(max_workers=3)`, `asyncio default executor`."""
+    capacity: int
+    """Workers it may have; 0 where it is unlimited."""
+    calls: int = 0
+    peak_running: int = 0
+    peak_queued: int = 0
+    longest_wait_ns: int = 0
+    """Longest time that one call stood in the queue, in nanoseconds."""
+    total_wait_ns: int = 0
+    site: CallSite | None = None
+    """The user's line that sent most of the work."""
+
+    def merge(self, other: PoolUse) -> PoolUse:
+        """Return the use of the same pool in two tests as one, in whichever order they come."""
+        sites = [site for site in (self.site, other.site) if site]
+        return replace(
+            self,
+            name=min(self.name, other.name),
+            capacity=max(self.capacity, other.capacity),
+            calls=self.calls + other.calls,
+            peak_running=max(self.peak_running, other.peak_running),
+            peak_queued=max(self.peak_queued, other.peak_queued),
+            longest_wait_ns=max(self.longest_wait_ns, other.longest_wait_ns),
+            total_wait_ns=self.total_wait_ns + other.total_wait_ns,
+            site=min(sites, key=_words, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What judging made of the observations of one test, or of all tests merged."""
+
+    violations: tuple[Violation, ...] = ()
+    """Level error."""
+    warnings: tuple[Violation, ...] = ()
+    notes: tuple[Violation, ...] = ()
+    allowed: Mapping[str, int] = field(default_factory=dict)
+    """Key of a permission → calls that it let through."""
+    permissions: tuple[Permission, ...] = ()
+    """The permissions that were in force."""
+    pools: tuple[PoolUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a report says of the run that it is about."""
+
+    plugin: str
+    """Version of pytest-truasync."""
+    python: str
+    platform: str
+    mode: str
+    tests: int = 0
+    """Tests that were watched."""
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Measured times, the unit in the name; nothing here is the same in two runs."""
+
+
+def observation_to_json(seen: Observation) -> Json:
+    """Return *seen* as plain JSON data."""
+    return asdict(seen)
+
+
+def observation_from_json(data: Json) -> Observation:
+    """Return the observation that `observation_to_json` wrote."""
+    inner = data["inner"]
+    return Observation(
+        **{
+            **data,
+            "site": CallSite(**data["site"]),
+            "inner": CallSite(**inner) if inner else None,
+            "chain": tuple(CallSite(**site) for site in data["chain"]),
+        }
+    )
+
+
+def permission_from_json(data: Json) -> Permission:
+    """Return the permission that `asdict` wrote."""
+    site = data["site"]
+    return Permission(
+        **{**data, "what": tuple(data["what"]), "site": CallSite(**site) if site else None}
+    )
+
+
+def pool_from_json(data: Json) -> PoolUse:
+    """Return the pool use that `asdict` wrote."""
+    site = data["site"]
+    return PoolUse(**{**data, "site": CallSite(**site) if site else None})
+
+
+def merge_observations(seen: Iterable[Observation]) -> tuple[Observation, tuple[str, ...]]:
+    """Return one group as its first observation with all counts and times, and its tests.
+
+    Which one is first does not depend on the times, nor on the order of *seen*: the same run
+    makes the same report with any number of workers.
+
+    Args:
+        seen: observations with one `key`, at least one.
+    """
+    group = list(seen)
+    merged = replace(
+        min(group, key=_evidence),
+        count=sum(one.count for one in group),
+        total_ns=sum(one.total_ns for one in group),
+        longest_ns=max(one.longest_ns for one in group),
+    )
+    return merged, tuple(sorted({one.test for one in group if one.test}))
+
+
+def _evidence(one: Observation) -> tuple[object, ...]:
+    """Order the observations of a group by all that they hold but counts and times."""
+    return (
+        one.test,
+        one.when,
+        one.primitive,
+        one.via,
+        one.pool,
+        one.detail,
+        one.permission,
+        _words(one.site),
+        _words(one.inner),
+        tuple(map(_words, one.chain)),
+    )
+
+
+def _words(site: CallSite | None) -> tuple[str, int, str, str, str]:
+    """Order sites, also a missing one, or one without a package."""
+    if site is None:
+        return ("", 0, "", "", "")
+    return (site.path, site.line, site.function, site.source, site.package or "")

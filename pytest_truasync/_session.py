@@ -1,0 +1,215 @@
+"""One watched run: from the probes through the judging to the reports."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_truasync import __version__, _allow
+from pytest_truasync._detect import Detector
+from pytest_truasync._model import (
+    Json,
+    Observation,
+    Permission,
+    Phase,
+    PoolUse,
+    RunInfo,
+    Verdict,
+)
+from pytest_truasync._report import ReportError, terminal, write_reports
+from pytest_truasync._rules.drivers import DRIVERS
+from pytest_truasync._rules.targets import AUDITED, OFFLOAD_CODES, TARGETS, code_for
+from pytest_truasync._verdict import (
+    Policy,
+    judge,
+    merge,
+    unused,
+    verdict_from_json,
+    verdict_to_json,
+    with_violations,
+)
+
+if TYPE_CHECKING:
+    from pytest_truasync._settings import Settings
+
+
+STALL_CODES = frozenset({"TRU401", "TRU402"})
+
+
+class BlockingCallError(RuntimeError):
+    """Raised at a blocking call itself under `--truasync-mode raise`."""
+
+
+class Session:
+    """What one pytest process knows of its run.
+
+    Args:
+        settings: of the run.
+        root: the user's project.
+        watch: whether tests run in this process; the controller of pytest-xdist runs none.
+    """
+
+    def __init__(self, settings: Settings, root: Path, *, watch: bool) -> None:
+        self.settings = settings
+        self._root = root
+        self._policy = Policy(settings.selected, settings.strict_offload)
+        self._detector: Detector | None = None
+        if watch:
+            self._detector = Detector(
+                root=root,
+                packages=settings.packages,
+                targets=TARGETS,
+                audited=AUDITED,
+                drivers=DRIVERS,
+                name_code=code_for,
+                offload_codes=OFFLOAD_CODES,
+                refuse=self._refuse if settings.mode == "raise" else None,
+                stall_threshold_s=(
+                    settings.stall_threshold_s if settings.selected & STALL_CODES else None
+                ),
+                sample_workers="TRU301" in settings.selected,
+            )
+        self._test = ""
+        self._permissions: tuple[Permission, ...] = ()
+        self._held: list[Observation] = []
+        self._held_pools: list[PoolUse] = []
+        self._verdicts: list[Verdict] = []
+        self._tests: set[str] = set()
+        self._total = Verdict()
+        self._errors: list[str] = []
+        self._started = time.perf_counter()
+
+    # The run.
+
+    def open(self) -> None:
+        """Open the probes."""
+        _allow.root = self._root.as_posix().rstrip("/") + "/"
+        if self._detector is not None:
+            self._detector.install()
+
+    def close(self) -> None:
+        """Put everything back; may be called again."""
+        detector, self._detector = self._detector, None
+        if detector is not None:
+            detector.uninstall()
+
+    def header(self) -> str:
+        """Return the line for the head of the run."""
+        line = terminal.header(self.settings, __version__)
+        lacking = self._detector.unavailable if self._detector is not None else ()
+        return f"{line}\ntruasync: not watched here: {', '.join(lacking)}" if lacking else line
+
+    # One test.
+
+    def begin(self, test: str, permissions: tuple[Permission, ...]) -> None:
+        """Begin a test; what was seen since the last one was nobody's."""
+        if self._detector is not None:
+            if not self._detector.idle:
+                self._detector.drain("", "setup")
+                self._detector.pools()
+            self._detector.note_consoles()
+        _allow.take_entered()
+        self._test, self._permissions = test, permissions
+        self._held, self._held_pools = [], []
+
+    def end(self) -> None:
+        """End the test."""
+        self._test, self._permissions = "", ()
+
+    def hold(self, when: Phase) -> None:
+        """Keep what a phase has brought until the test has run."""
+        if self._detector is not None and not self._detector.idle:
+            self._held += self._detector.drain(self._test, when)
+            self._held_pools += self._detector.pools()
+
+    def judge(self, when: Phase, *, ran: bool) -> tuple[Json | None, str]:
+        """Judge what was seen of this test up to now.
+
+        Args:
+            when: the phase that has ended.
+            ran: whether the test itself ran, so that a permission could have been of use.
+
+        Returns:
+            What travels with the report, if anything, and the text for a test to be failed.
+        """
+        if self._detector is None:
+            return None, ""
+        self.hold(when)
+        seen, self._held = self._held, []
+        pools, self._held_pools = self._held_pools, []
+        if pools:
+            seen += Detector.full_pools(pools, self._test, when)
+        in_force = (*self._permissions, *_allow.take_entered(), *self.settings.allow)
+        if not seen and not pools and not (ran and in_force):
+            return None, ""
+        verdict = judge(seen, in_force, self._policy, pools)
+        text = ""
+        if verdict.violations:
+            text = terminal.failure_text(verdict.violations, verdict.pools)
+        return verdict_to_json(verdict), text
+
+    def _refuse(self, seen: Observation) -> BaseException | None:
+        in_force = (*self._permissions, *_allow.entered(), *self.settings.allow)
+        verdict = judge([seen], in_force, self._policy)
+        if not verdict.violations:
+            return None
+        return BlockingCallError(terminal.failure_text(verdict.violations))
+
+    # All tests.
+
+    def take(self, travel: Json) -> None:
+        """Take in what came with the report of a test, perhaps from a worker."""
+        self._verdicts.append(verdict_from_json(travel))
+        if len(self._verdicts) >= 256:  # merged as they come, a long run stays small
+            self._verdicts = [merge(self._verdicts)]
+
+    def count(self, test: str) -> None:
+        """Count a test that ran: once, though it may have subtests or be run again."""
+        self._tests.add(test)
+
+    def conclude(self, *, whole: bool, everywhere: bool) -> bool:
+        """Merge all verdicts, write the reports and return whether the run is to fail for it.
+
+        Args:
+            whole: every test that was collected ran to its end.
+            everywhere: no path was named, so that the ini lines spoke of what was run.
+        """
+        total = merge(self._verdicts)
+        permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
+        if not everywhere:
+            permissions = tuple(one for one in permissions if one.kind != "ini")
+        said = unused(
+            permissions,
+            total.allowed,
+            whole,
+            strict=self.settings.strict_allow,
+            policy=self._policy,
+        )
+        self._total = with_violations(total, said)
+        run = RunInfo(
+            plugin=__version__,
+            python=platform.python_version(),
+            platform=platform.system(),
+            mode=self.settings.mode,
+            tests=len(self._tests),
+            times={"total_s": round(time.perf_counter() - self._started, 3)},
+        )
+        try:
+            write_reports(self.settings.reports, self._total, run)
+        except ReportError as wrong:
+            self._errors.append(str(wrong))
+        strict = any(one.level == "error" for one in said)
+        return bool(self._errors) or (strict and self.settings.mode != "warn")
+
+    def speak(self, out: Any, verbosity: int) -> None:
+        """Write the section after the failures."""
+        lines = terminal.summary(self._total, verbosity, out._tw.fullwidth)
+        if lines:
+            out.section("truasync", sep="=", blue=True)
+            terminal.write(lines, out._tw.write)
+        if lines or verbosity >= 0:
+            terminal.write((terminal.total(self._total),), out._tw.write)
+        for error in self._errors:
+            out.write_line(f"truasync: {error}", red=True)

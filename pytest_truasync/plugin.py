@@ -1,0 +1,183 @@
+"""Front door: the hooks of pytest. It wires the parts and decides nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_truasync._plain import plain_imports
+
+with plain_imports():
+    from pytest_truasync import _settings
+
+if TYPE_CHECKING:
+    from pytest_truasync._session import Session
+
+_SESSION: pytest.StashKey[Session] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    _settings.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Open the probes before any code of the user's is imported."""
+    settings = _settings.settings_from(_EarlyConfig(early_config))  # type: ignore[arg-type]
+    if not settings.enabled or settings.show_rules or settings.explain:
+        return
+    with plain_imports():  # the heavy part, only when it is asked for
+        from pytest_truasync._session import Session
+
+    given = early_config.known_args_namespace
+    here = bool(os.environ.get("PYTEST_XDIST_WORKER")) or not getattr(given, "numprocesses", None)
+    session = early_config.stash[_SESSION] = Session(settings, early_config.rootpath, watch=here)
+    early_config.add_cleanup(session.close)
+    session.open()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker; the other hooks are only there when the plugin is on."""
+    config.addinivalue_line("markers", _settings.MARKER_LINE)
+    session = config.stash.get(_SESSION, None)
+    if session is not None:
+        config.pluginmanager.register(Hooks(config, session), "truasync_session")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Answer `--truasync-rules` and `--truasync-explain`."""
+    settings = _settings.settings_from(config)
+    if not settings.show_rules and not settings.explain:
+        return None
+    from _pytest.config import create_terminal_writer  # the reporter's does not exist yet
+
+    from pytest_truasync._report import terminal
+
+    out = create_terminal_writer(config)
+    lines = (
+        terminal.explain(settings.explain, out.fullwidth)
+        if settings.explain
+        else terminal.rules_table(out.fullwidth)
+    )
+    terminal.write(lines, out.write)
+    return 0
+
+
+class _EarlyConfig:
+    """The part of a Config that is known before the conftest files are loaded."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.option = config.known_args_namespace
+
+    def getoption(self, name: str, default: Any = None) -> Any:
+        return getattr(self.option, name.lstrip("-").replace("-", "_"), default)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
+
+
+class Hooks:
+    """The hooks of a run that is watched.
+
+    Args:
+        config: of the run.
+        session: does the work.
+    """
+
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self._config = config
+        self._session = session
+        self._settings = session.settings
+        self._stopped = False
+
+    def pytest_report_header(self) -> str:
+        """Say by what the run is judged."""
+        return self._session.header()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Read the markers: a wrong one stops the run before any test."""
+        for item in items:
+            _settings.permissions_of(item, require_reason=self._settings.require_reason)
+
+    def pytest_deselected(self) -> None:
+        """Note that not every test will run."""
+        self._stopped = True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Begin and end one test."""
+        permissions = _settings.permissions_of(item)
+        self._session.begin(item.nodeid, permissions)
+        try:
+            return (yield)
+        finally:
+            self._session.end()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Judge what was seen, and attach it to the report; setup is judged with the test."""
+        report = yield
+        if call.when == "setup" and report.passed:
+            self._session.hold("setup")
+            return report
+        ran = call.when == "call" and report.outcome != "skipped"
+        travel, text = self._session.judge(report.when, ran=ran)
+        if travel is not None:
+            report.truasync = travel  # type: ignore[attr-defined]
+        if text and self._settings.mode != "warn":
+            _fail(report, text)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what travelled with the report, perhaps from a worker."""
+        travel = getattr(report, "truasync", None)
+        if travel is not None and not hasattr(self._config, "workerinput"):
+            self._session.take(travel)
+        if report.when == "call":
+            self._session.count(report.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Merge all, write the reports, and fail the run where a permission is useless."""
+        if hasattr(self._config, "workerinput"):
+            return
+        whole = not (
+            self._stopped
+            or session.shouldfail
+            or session.shouldstop
+            or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+            or self._config.option.collectonly
+        )
+        named = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        parts = named and any("::" in arg for arg in self._config.args)
+        failed = self._session.conclude(whole=whole and not parts, everywhere=not named)
+        if failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the section after the failures."""
+        self._session.speak(terminalreporter, self._config.get_verbosity())
+
+    def pytest_unconfigure(self) -> None:
+        """Put everything back."""
+        self._session.close()
+
+
+def _fail(report: pytest.TestReport, text: str) -> None:
+    """Fail a test that passed; a report that failed by itself gets the text as a section."""
+    if report.outcome == "passed" or (
+        report.outcome == "skipped" and not hasattr(report, "wasxfail")
+    ):
+        report.outcome = "failed"
+        report.longrepr = text
+    else:
+        report.sections.append(("truasync", text))

@@ -1,0 +1,404 @@
+"""The project behind the fixture: tables, users, files and functions, in memory."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pytest_truasync.supabase._answering import Answering
+from pytest_truasync.supabase._auth import AuthServer, User
+from pytest_truasync.supabase._backend import Backend, SchemaSource
+from pytest_truasync.supabase._functions import EdgeFunctions
+from pytest_truasync.supabase._gateway import Gateway
+from pytest_truasync.supabase._jwt import ANON_KEY, SERVICE_KEY, Keyring, preload
+from pytest_truasync.supabase._network import FAULTS, Call, Fault, FaultName, Network
+from pytest_truasync.supabase._realtime import refuse_realtime
+from pytest_truasync.supabase._routes import ProjectRouter
+from pytest_truasync.supabase._schema import Table
+from pytest_truasync.supabase._storage import StorageServer
+from pytest_truasync.supabase.client import DEFAULT_LIMITS, DEFAULT_TIMEOUT, SupabaseAsync
+
+if TYPE_CHECKING:
+    import httpx
+    import respx
+
+    from pytest_truasync.supabase._policy import RowPolicy
+    from pytest_truasync.supabase._store import Store
+
+__all__ = ["DEFAULT_URL", "SupabaseMock"]
+
+#: RFC 6761 keeps .test for this: no such host can ever exist.
+DEFAULT_URL = "https://truasync.supabase.test"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class SupabaseMock:
+    """A Supabase project in memory, answering every httpx client of this process.
+
+    The fixture ``supabase_mock`` hands one out, started; outside pytest it is a context
+    manager. A request to any other host is refused, but for loopback and `pass_through`.
+
+    Args:
+        url: Where the project seems to be.
+        key: Its public key, beside the built-in ones; requests with it run as ``anon``.
+        schema: The tables; see `load`.
+        backend: Tables and engine to take over from an earlier mock, instead of *schema*.
+
+    Attributes:
+        auth: Users, sessions and the mails that were "sent".
+        storage: Buckets and files.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str = ANON_KEY,
+        schema: SchemaSource | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.key = key
+        self.service_key = SERVICE_KEY
+        self.keyring = Keyring()
+        if not self.keyring.is_key(key):
+            self.keyring.add_key(key)
+        self._backend = backend if backend is not None else Backend(schema)
+        self.network = Network()
+        self.auth = AuthServer(self.url, self.keyring)
+        self.storage = StorageServer(self.keyring)
+        self._edge = EdgeFunctions()
+        self._gateway = Gateway(self.keyring, self._backend, self.auth, self.storage, self._edge)
+        self._router = ProjectRouter(self.url, Answering(self.network, self._gateway))
+        self._clients: list[SupabaseAsync] = []
+        self._undo: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<SupabaseMock {self.url}: {len(self.calls)} requests>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Answer from now on; `stop` puts everything back."""
+        self._router.start()
+        self._undo.append(self._router.stop)
+        if undo := refuse_realtime(self.url):
+            self._undo.append(undo)
+
+    def stop(self) -> None:
+        """Close the clients that this mock made, and answer no more."""
+        for client in self._clients:
+            # A client of ours talks to this mock alone: there is no connection that would
+            # need its loop to be closed, and the loop may be gone.
+            client._forget()
+        self._clients.clear()
+        while self._undo:
+            self._undo.pop()()
+
+    # Tables
+
+    @property
+    def store(self) -> Store:
+        """The tables and their rows."""
+        return self._backend.store
+
+    @property
+    def policies(self) -> RowPolicy:
+        """Row-level security and grants: ``policies.allow("items", predicate, roles=...)``."""
+        return self._backend.policies
+
+    def create_table(
+        self,
+        name: str,
+        columns: Mapping[str, Any],
+        *,
+        primary_key: Sequence[str] | str = (),
+        unique: Iterable[Sequence[str] | str] = (),
+        foreign_keys: Iterable[Any] = (),
+        checks: Iterable[str] = (),
+        rows: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Declare a table, columns in the words of SQL.
+
+        ``create_table("items", {"id": "bigint generated by default as identity primary key",
+        "name": "text not null", "owner": "uuid references users (id)"}, rows=[...])``
+
+        Args:
+            name: Its name.
+            columns: Column → type and column constraints.
+            primary_key: Its columns, where no column says so.
+            unique: Unique keys of several columns.
+            foreign_keys: As `Table` takes them.
+            checks: As `Table` takes them.
+            rows: Rows to begin with.
+
+        Raises:
+            SchemaError: The declaration is wrong; the message says where.
+        """
+        self._backend.add_table(
+            Table(
+                name,
+                columns,
+                primary_key=primary_key,
+                unique=unique,
+                foreign_keys=foreign_keys,
+                checks=checks,
+                rows=rows,
+            )
+        )
+
+    def load(self, schema: SchemaSource) -> None:
+        """Take over tables from a schema.
+
+        Args:
+            schema: A `Schema`, tables, a mapping; or the path of a JSON file, of the OpenAPI
+                document that PostgREST serves at its root, of a file of ``create table``
+                statements, or of a migrations folder (the last two need the extra ``sql``).
+        """
+        self._backend.load(schema)
+
+    def insert(
+        self, table: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Add rows at set-up, constraints checked; return them with their defaults."""
+        return self.store.insert(table, rows)
+
+    def rows(self, table: str, **equals: Any) -> list[dict[str, Any]]:
+        """Return the rows of *table* whose columns have these values, as the API shows them.
+
+        Raises:
+            SchemaError: No such table.
+            KeyError: No such column.
+        """
+        rows = self.store.table(table)
+        columns = self.store.schema.relations[table].columns
+        if unknown := sorted(equals.keys() - columns.keys()):
+            raise KeyError(f"{table!r} has no column {', '.join(map(repr, unknown))}")
+        return [row for row in rows if all(row[k] == v for k, v in equals.items())]
+
+    def assert_row(self, table: str, **equals: Any) -> dict[str, Any]:
+        """Return the one row of *table* with these values.
+
+        Raises:
+            AssertionError: None has them, or several have.
+        """
+        found = self.rows(table, **equals)
+        if len(found) != 1:
+            held = self.store.table(table)
+            shown = "".join(f"\n  {row!r}" for row in held[:10])
+            more = f"\n  ... {len(held) - 10} more" if len(held) > 10 else ""
+            raise AssertionError(
+                f"{len(found)} rows of {table!r} have {equals!r}, not one; it holds "
+                f"{len(held)}:{shown}{more}"
+            )
+        return found[0]
+
+    @property
+    def db_aggregates(self) -> bool:
+        """Allow ``count()``, ``sum()`` and the like in ``select=``; off, as on the platform."""
+        return self._backend.engine.db_aggregates
+
+    @db_aggregates.setter
+    def db_aggregates(self, allowed: bool) -> None:
+        self._backend.engine.db_aggregates = allowed
+
+    @property
+    def text_search(self) -> str:
+        """The default configuration of full-text search; only ``simple`` is modelled."""
+        return self._backend.engine.text_search
+
+    @text_search.setter
+    def text_search(self, configuration: str) -> None:
+        self._backend.engine.text_search = configuration
+
+    # Functions
+
+    def rpc(self, name: str) -> Callable[[_F], _F]:
+        """Register a Python function as the PostgreSQL function *name*; sync or async."""
+
+        def register(function: _F) -> _F:
+            self._backend.functions[name] = function
+            return function
+
+        return register
+
+    def function(self, name: str, *, verify_jwt: bool = True) -> Callable[[_F], _F]:
+        """Register a Python function as the edge function *name*; sync or async.
+
+        It is called with an `EdgeRequest`, and returns JSON data, text, bytes, None, or an
+        `EdgeResponse`.
+
+        Args:
+            name: Its name.
+            verify_jwt: Refuse callers without a valid token, as the platform does.
+        """
+
+        def register(function: _F) -> _F:
+            self._edge.add(name, function, verify_jwt=verify_jwt)
+            return function
+
+        return register
+
+    # Clients
+
+    def client(
+        self,
+        *,
+        service_role: bool = False,
+        access_token: str | None = None,
+        limits: httpx.Limits = DEFAULT_LIMITS,
+        timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT,
+    ) -> SupabaseAsync:
+        """Return an open client, closed with this mock.
+
+        Args:
+            service_role: Run as ``service_role``, past row-level security.
+            access_token: Run as the user whose token this is.
+            limits: Of its connection pool.
+            timeout: Seconds.
+        """
+        client = SupabaseAsync(
+            self.url,
+            self.service_key if service_role else self.key,
+            access_token=access_token,
+            limits=limits,
+            timeout=timeout,
+            verify=_no_authorities(),
+        )
+        self._clients.append(client)
+        return client
+
+    def signed_in(self, user: User | str) -> SupabaseAsync:
+        """Return an open client that runs as *user*: one of `auth`, or the e-mail of a new one."""
+        if isinstance(user, str):
+            user = self.auth.find(user) or self.auth.add_user(user)
+        return self.client(access_token=self.auth.sign_in(user)["access_token"])
+
+    # Network
+
+    @property
+    def calls(self) -> list[Call]:
+        """The requests that reached the project, in the order sent."""
+        return self.network.calls
+
+    @property
+    def refused(self) -> list[str]:
+        """Method and URL of the requests that were refused because nobody answers them."""
+        return self._router.refused
+
+    @property
+    def require_key(self) -> bool:
+        """Answer 401 to requests without one of the project's keys, as the gateway does."""
+        return self._gateway.require_key
+
+    @require_key.setter
+    def require_key(self, wanted: bool) -> None:
+        self._gateway.require_key = wanted
+
+    @property
+    def router(self) -> respx.MockRouter:
+        """A respx router: add routes for other hosts, or ones that come before the project's."""
+        return self._router
+
+    @property
+    def peak_in_flight(self) -> int:
+        """The most requests that held a connection at the same moment."""
+        return self.network.peak_in_flight
+
+    @property
+    def mean_in_flight(self) -> float:
+        """How many requests held a connection on average, while there was one."""
+        return self.network.mean_in_flight
+
+    @property
+    def latency(self) -> float | Callable[[Call], float]:
+        """Seconds that each request takes, or a function from the request to seconds."""
+        return self.network.latency
+
+    @latency.setter
+    def latency(self, seconds: float | Callable[[Call], float]) -> None:
+        self.network.latency = seconds
+
+    def fail(
+        self,
+        status: int | None = None,
+        *,
+        error: FaultName | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        times: int | None = None,
+        after: int = 0,
+        commits: bool = False,
+    ) -> Fault:
+        """Let requests go wrong; the first rule that fits a request is the one.
+
+        Args:
+            status: Answer with this status ...
+            error: ... or break the connection: ``read_timeout``, ``reset`` and so on, or
+                ``malformed_json``.
+            body: Answer with this body: bytes, or any JSON value.
+            headers: Answer with these headers.
+            retry_after: Seconds, as a ``Retry-After`` header.
+            method: Only requests of this method.
+            path: Only requests whose path fits: ``/rest/v1/items*``.
+            times: Only the first so many of them; all if None.
+            after: Leave so many of them alone first.
+            commits: The work is done, the answer alone is lost.
+
+        Returns:
+            The rule; ``rule.hits`` tells how often it struck.
+
+        Raises:
+            ValueError: Neither or both of *status* and *error*, or an unknown *error*.
+        """
+        if (status is None) == (error is None):
+            raise ValueError("a fault has a status or an error, and not both")
+        if error is not None and error not in FAULTS and error != "malformed_json":
+            raise ValueError(f"no fault {error!r}; there are {sorted([*FAULTS, 'malformed_json'])}")
+        extra = dict(headers or {})
+        if retry_after is not None:
+            extra["retry-after"] = f"{retry_after:g}"
+        fault = Fault(
+            status=status,
+            error=error,
+            body=body,
+            headers=extra,
+            method=method.upper() if method else None,
+            path=path,
+            times=times,
+            after=after,
+            commits=commits,
+        )
+        self.network.faults.append(fault)
+        return fault
+
+    def pass_through(self, *hosts: str) -> None:
+        """Let requests to these hosts out to the network: ``"api.example.com"``, ``"db:8080"``."""
+        self._router.passes.update(host.lower() for host in hosts)
+
+
+preload()
+
+
+@lru_cache(maxsize=1)
+def _no_authorities() -> ssl.SSLContext:
+    # Trusts nobody, and costs nothing: reading certifi's authorities takes 30 ms, and a
+    # mocked client makes no connection.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

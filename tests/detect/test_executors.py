@@ -1,0 +1,27 @@
+"""Work taken off the loop: each way is seen, and judged by what was done in the thread."""
+
+from __future__ import annotations
+
+import pytest
+from stories import SAMPLES, check, expected, reported, run
+
+pytest_plugins = ("pytester",)
+
+
+def test_offloads(pytester: pytest.Pytester) -> None:
+    report = check(pytester, "executors")
+    full, *others = sorted(report["pools"], key=lambda pool: pool["peak_queued"], reverse=True)
+    assert full["name"] == "ThreadPoolExecutor(max_workers=2)"
+    assert (full["capacity"], full["calls"]) == (2, 6)
+    assert (full["peak_running"], full["peak_queued"]) == (2, 4)
+    assert full["total_wait_ms"] >= full["longest_wait_ms"] >= 30
+    assert {pool["peak_queued"] for pool in others} == {0}
+
+
+def test_strict(pytester: pytest.Pytester) -> None:
+    """Every offload is an error then, a legitimate one too."""
+    report = run(pytester, "executors", "--truasync-offload=strict")
+    strict = {one for one in reported(report, "violations") if one[2] == "TRU304"}
+    noted = expected(SAMPLES / "executors", "note")
+    assert strict == {(file, line, "TRU304", *rest) for file, line, _, *rest in noted}
+    assert not report["notes"]

@@ -1,0 +1,652 @@
+"""Stalls: what holds a loop is named, what only looks so is not; by fakes, then for real."""
+
+from __future__ import annotations
+
+import asyncio.base_events
+import sys
+import time
+from collections.abc import Iterator
+from contextvars import Context
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from stories import check, run
+
+from pytest_truasync._detect import blame as blaming
+from pytest_truasync._detect import lag
+from pytest_truasync._detect.blame import Place, blame, call_text, culprit, name_call
+from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.clocks import Held, Reading, Waking, held, starved_ns
+from pytest_truasync._detect.files import FileSorter
+from pytest_truasync._detect.lag import LagProbe
+from pytest_truasync._detect.patches import PatchStack
+from pytest_truasync._detect.recorder import Recorder, ThreadWatch, Watch
+from pytest_truasync._detect.stays import Stay, Subject
+from pytest_truasync._detect.steps import Step, StepReader
+from pytest_truasync._model import PERMISSION, CallSite, Observation
+
+pytest_plugins = ("pytester",)
+
+MS = 1_000_000
+HERE = Path(__file__).resolve()
+
+
+def reading(wall: int, cpu: int = 0, **more: int) -> Reading:
+    """Return clocks, in milliseconds."""
+    known = {"process": cpu, "delay": 0, **more}
+    turns = known.pop("turns", 0)
+    return Reading(
+        wall * MS, cpu * MS, turns=turns, **{f"{k}_ns": v * MS for k, v in known.items()}
+    )
+
+
+# What a stretch of time was.
+
+START = reading(0)
+
+
+@pytest.mark.parametrize(
+    ("after", "said", "cpu", "waited"),
+    [
+        (reading(100, 100), {}, 100, 0),
+        (reading(100, 3, turns=1), {}, 3, 97),
+        # it was found running: the rest of the time it was not let
+        (reading(100, 30), {"waits": False}, 30, 0),
+        # it stood in the queue for a processor
+        (reading(100, 30, delay=70), {}, 30, 0),
+        (reading(100, 0, delay=60, turns=1), {}, 0, 40),
+        # it woke every 5 ms to ask for the GIL, while another thread computed
+        (reading(100, 0, process=100, turns=20), {}, 0, 0),
+        # it woke as often and nobody computed: it waits in small pieces
+        (reading(100, 0, process=2, turns=20), {}, 0, 98),
+        # it woke as often, and the sampler could not run either: somebody sleeps with the GIL
+        (reading(100, 0, process=2, turns=20), {"starved": True}, 0, 0),
+        # it did not wake at all, so it is the one that sleeps with the GIL
+        (reading(300, 0, process=2, turns=1), {"starved": True}, 0, 300),
+        # no queue to ask: only a sampler that is on time can tell
+        (reading(100, 0, delay=-1), {}, 0, 100),
+        (reading(100, 0, delay=-1), {"punctual": False}, 0, 0),
+        (reading(100, 80, delay=-1), {"punctual": False}, 80, 0),
+        # no clock of a thread: that of the process, if there is no other thread
+        (Reading(100 * MS, -1, 90 * MS), {"alone": True}, 90, 10),
+        (Reading(100 * MS, -1, 90 * MS), {}, 0, 10),
+    ],
+)
+def test_held(after: Reading, said: dict[str, bool], cpu: int, waited: int) -> None:
+    before = Reading(0, min(0, after.cpu_ns), 0, min(0, after.delay_ns), 0)
+    assert held(before, after, **said) == Held(cpu * MS, waited * MS)
+
+
+@pytest.mark.parametrize(
+    ("late", "delayed", "switches", "starved"),
+    [
+        (300, 0, 60, 300),
+        (300, 200, 15, 100),
+        (300, 295, 60, 0),  # it waited for a processor
+        (300, 0, 2, 0),  # the process was stopped
+        (8, 0, 2, 0),
+        (300, None, 60, 300),
+        (300, None, 20, 0),
+    ],
+)
+def test_starved(late: int, delayed: int | None, switches: int, starved: int) -> None:
+    """Only who asks for the GIL wakes every 5 ms."""
+    delayed_ns = delayed * MS if delayed is not None else None
+    assert starved_ns(late * MS, delayed_ns, switches, 0.005) == starved * MS
+
+
+# A stay in one step.
+
+
+def step(mark: object = 1, **more: Any) -> Step:
+    return Step(None, (mark,), **more)
+
+
+def place(instruction: int = 0, code: CodeType | None = None) -> Place:
+    code = code or place.__code__
+    return Place(code, instruction, globals(), "", users=True, rows=((code, 1),))
+
+
+def test_own_time() -> None:
+    """Other probes' time is theirs, also what was seen while it ran; one collection is free."""
+    stay = Stay(step(), START, explained_ns=10 * MS, collected=1)
+    stay.add(place(), Held(200 * MS, 50 * MS), inside=False)
+    assert stay.own_ns(10 * MS, [999 * MS]) == 250 * MS
+    assert stay.own_ns(70 * MS, []) == 190 * MS
+    stay.busy_ns = 60 * MS
+    assert stay.own_ns(70 * MS, []) == 250 * MS
+    assert stay.own_ns(10 * MS, [999 * MS, 30 * MS, 40 * MS]) == 210 * MS
+
+
+# The line and the call.
+
+
+def sample_code(data: list[int], lib: Any) -> int:
+    total = 3**5
+    lib.wait(
+        data,
+    )
+    sorted(data, key=str)
+    Path("x")
+    sys.getsizeof(data)
+    (lambda: 1)()
+    for one in data:
+        total += lib.step(one)
+    return total
+
+
+def instructions(name: str, line: int, code: CodeType = sample_code.__code__) -> int:
+    import dis
+
+    found = 0
+    for one in dis.get_instructions(code):
+        positions = one.positions
+        at = positions.lineno if positions is not None else None
+        if at == code.co_firstlineno + line and one.opname.startswith(name):
+            found = one.offset
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "name"),
+    [
+        (2, "lib.wait( data, )", "lib.wait"),
+        (5, "sorted(data, key=str)", "sorted"),
+        (6, 'Path("x")', "pathlib.Path"),
+        (7, "sys.getsizeof(data)", "sys.getsizeof"),
+        (8, "(lambda: 1)()", "lambda: 1"),
+    ],
+)
+def test_call_is_named(line: int, text: str, name: str) -> None:
+    at = place(instructions("CALL", line), sample_code.__code__)
+    written, columns = call_text(at.code, at.instruction)
+    assert blaming.shorten(written) == text
+    assert columns[0] == 5
+    assert name_call(written, at).replace("pathlib._local", "pathlib") == name
+
+
+def test_no_call_is_named() -> None:
+    assert call_text(sample_code.__code__, instructions("RETURN", 11)) == ("", (0, 0))
+    assert name_call("not python", place()) == ""
+    assert name_call("1 + 1", place()) == ""
+
+
+def reader() -> FrameReader:
+    return FrameReader(FileSorter(HERE.parent))
+
+
+def test_most_of_the_time_is_blamed() -> None:
+    code = sample_code.__code__
+    places = [place(instructions(*at), code) for at in (("CALL", 5), ("CALL", 7), ("CALL", 10))]
+    for one, spent in zip(places, (30, 40, 60), strict=True):
+        one.spent_ns = spent
+    found = blame(reader(), places)
+    assert found is not None
+    assert (found.site.path, found.site.line) == (HERE.name, code.co_firstlineno + 10)
+    assert found.site.source == "total += lib.step(one)"
+    assert (found.target, found.call) == ("sample_code", "")  # each of the calls may be short
+    places[2].inside_ns = 50
+    found = blame(reader(), places)
+    assert found is not None
+    assert (found.target, found.call) == ("lib.step", "`lib.step(one)` (columns 18-30)")
+    assert blame(reader(), ()) is None
+
+
+@dataclass
+class Fake:
+    """A frame."""
+
+    f_code: CodeType
+    f_lasti: int = 0
+    f_back: Fake | None = None
+    f_locals: dict[str, Any] = field(default_factory=dict)
+    f_globals: dict[str, Any] = field(default_factory=dict)
+    f_lineno: int = 1
+
+
+def frame(code: Any, at: int = 0, back: FrameType | None = None, **names: Any) -> FrameType:
+    names_of = getattr(code, "__globals__", globals())
+    below = cast("Fake | None", back)
+    return cast("FrameType", Fake(getattr(code, "__code__", code), at, below, names, names_of))
+
+
+async def operator_then_await() -> None:
+    await asyncio.sleep(0)
+    value = 3**900
+    other = value
+    await asyncio.sleep(other)
+
+
+def handles(lib: Any) -> None:
+    try:
+        lib.fail()
+    except ValueError as error:
+        print(error)  # noqa: T201 - never run
+
+
+def test_culprit() -> None:
+    """After an operator, the GIL is let go of at the next function entry."""
+    code = operator_then_await.__code__
+    outer = frame(code, instructions("SEND", 4, code))
+    entered = frame(asyncio.sleep, instructions("RESUME", 0, asyncio.sleep.__code__), outer)
+    at, instruction = culprit(entered)
+    assert at is outer
+    assert instruction == instructions("BINARY_OP", 2, code)
+
+
+def test_culprit_is_a_call() -> None:
+    at = frame(sample_code, instructions("CALL", 5))
+    assert culprit(at) == (at, at.f_lasti)
+
+
+def test_culprit_raised() -> None:
+    code = handles.__code__
+    at = frame(code, instructions("CALL", 4, code) - 4)
+    where = instructions("CALL", 2, code)
+    trace = SimpleNamespace(tb_frame=at, tb_lasti=where, tb_next=None)
+    error = SimpleNamespace(__traceback__=SimpleNamespace(tb_frame=None, tb_next=trace))
+    assert culprit(at, error) == (at, where)
+    assert culprit(at, (ValueError, error, trace)) == (at, where)
+    assert culprit(at, None) == (at, at.f_lasti)
+
+
+# Steps.
+
+
+class Handle:
+    def __init__(self) -> None:
+        self._context = Context()
+        self._callback = len
+
+    def _run(self) -> None:
+        """Stand for the handle's."""
+
+
+class Loop(asyncio.base_events.BaseEventLoop):
+    pass
+
+
+RUN_ONCE = asyncio.base_events.BaseEventLoop._run_once  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def asyncio_frame(handle: object, began: float, number: int) -> FrameType:
+    once = frame(RUN_ONCE, handle=handle, end_time=began, i=number)
+    return frame(sample_code, 0, frame(Handle._run, 0, once))
+
+
+def test_asyncio_steps(loop: Loop) -> None:
+    steps = StepReader(loop, None)
+    handle, other = Handle(), Handle()
+    began = time.monotonic() - 1
+    stack = asyncio_frame(handle, began, 0)
+    first = steps.read(stack)
+    assert first is not None
+    assert first.began_ns >= 1_000 * MS
+    names = cast("Fake", stack).f_back.f_back.f_locals  # type: ignore[union-attr]
+    names.update(handle=handle, end_time=began, i=0)
+    again = steps.read(stack)
+    assert again is not None
+    assert first.is_same(again)
+    names.update(handle=other, end_time=began, i=1)
+    second = steps.read(stack)
+    assert second is not None
+    assert not first.is_same(second)
+    assert second.began_ns < 0 <= second.at_most_ns
+    names.update(handle=handle, end_time=began + 0.1, i=0)
+    next_round = steps.read(stack)
+    assert next_round is not None
+    assert not first.is_same(next_round)
+
+
+def test_loop_itself_is_no_step(loop: Loop) -> None:
+    steps = StepReader(loop, None)
+    assert steps.read(frame(RUN_ONCE)) is None
+    assert steps.read(frame(sample_code, 0, frame(RUN_ONCE))) is None
+    assert steps.read(frame(sample_code)) is None
+
+
+def test_other_clock_tells_no_begin(loop: Loop) -> None:
+    """A frozen clock shows the same time in each round: the frame then tells rounds apart."""
+    loop.time = lambda: 1.0  # type: ignore[method-assign]
+    steps = StepReader(loop, None)
+    handle = Handle()
+    first = steps.read(asyncio_frame(handle, 1.0, 0))
+    second = steps.read(asyncio_frame(handle, 1.0, 0))
+    assert first is not None
+    assert second is not None
+    assert first.began_ns < 0
+    assert not first.is_same(second)
+
+
+class OtherLoop:
+    """Has no Python frames, as uvloop."""
+
+    def __init__(self) -> None:
+        self.called: list[Any] = []
+
+    def call_soon_threadsafe(self, callback: Any) -> None:
+        self.called.append(callback)
+
+
+def run_forever() -> None:
+    """Stand for the function that runs such a loop."""
+
+
+def test_steps_of_other_loops() -> None:
+    loop = OtherLoop()
+    steps = StepReader(loop, frame(run_forever))
+    floor = frame(run_forever)
+    assert steps.read(floor) is None
+    inside = frame(sample_code, 0, floor)
+    first, again = steps.read(inside), steps.read(inside)
+    assert first is not None
+    assert again is not None
+    assert first.is_same(again)
+    assert len(loop.called) == 1
+    loop.called.pop()()  # the loop has come round
+    later = steps.read(inside)
+    assert later is not None
+    assert not first.is_same(later)
+
+
+# The probe, tick by tick.
+
+
+class FakeClocks:
+    def __init__(self) -> None:
+        self.now = START
+
+    def read(self) -> Reading:
+        return self.now
+
+    def with_queue(self, now: Reading) -> Reading:
+        return now
+
+    def is_running(self) -> bool:
+        return False
+
+
+class FakeSteps:
+    def __init__(self) -> None:
+        self.now: Step | None = None
+
+    def read(self, frame: FrameType) -> Step | None:
+        assert frame
+        return self.now
+
+
+class Guard:
+    def broken(self, probe: str, error: BaseException) -> None:
+        raise AssertionError(probe) from error
+
+    def refuse(self, call: object) -> None:
+        """Let all calls pass."""
+
+
+class Bench:
+    """A probe of one loop, whose clocks and stack are given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recorder = Recorder()
+        watch = Watch(self.recorder)
+        self.probe = LagProbe(
+            watch,
+            reader(),
+            threshold_s=0.1,
+            workers=True,
+            origin=lambda _: CallSite("origin.py", 7),
+            guard=Guard(),
+        )
+        self.clocks, self.steps = FakeClocks(), FakeSteps()
+        self.watch = ThreadWatch(self.recorder, loop=object())
+        self.subject = Subject(
+            cast("Any", self.clocks), START, cast("Any", self.steps), debugged=False
+        )
+        self.watch.subject = self.subject
+        watch.threads[1] = self.watch
+        self.frame = frame(sample_code, instructions("CALL", 5))
+        monkeypatch.setattr(lag, "_frames", lambda: {1: self.frame, 2: self.frame})
+        monkeypatch.setattr(lag, "_errors", dict)
+
+    def tick(self, now: Reading, seen: Step | None, **how: Any) -> None:
+        self.clocks.now, self.steps.now = now, seen
+        self.probe.tick(2, **how)
+
+    def seen(self) -> list[Observation]:
+        return list(self.recorder.drain("test", "call"))
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def test_one_stall(bench: Bench) -> None:
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    assert not bench.seen()
+    bench.tick(reading(160, 140), None)
+    (seen,) = bench.seen()
+    assert (seen.code, seen.target) == ("TRU401", "sorted")
+    assert (seen.site.path, seen.site.line) == (HERE.name, sample_code.__code__.co_firstlineno + 5)
+    assert seen.total_ns == seen.longest_ns == 140 * MS
+    assert seen.detail == "`sorted(data, key=str)` (columns 5-25)"
+    assert [site.line for site in seen.chain] == [1]
+    bench.tick(reading(180, 140), None)
+    assert not bench.seen()
+
+
+def test_waiting(bench: Bench) -> None:
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 0), step())
+    bench.probe.end(bench.watch)
+    assert [one.code for one in bench.seen()] == ["TRU402"]
+
+
+def test_under_way(bench: Bench) -> None:
+    """A step that is not over yet is reported with its test, and not again."""
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    bench.probe._off = False
+    bench.probe.settle()
+    assert len(bench.seen()) == 1
+    bench.tick(reading(160, 160), step())
+    bench.tick(reading(180, 180), None)
+    assert not bench.seen()
+
+
+def test_short_steps(bench: Bench) -> None:
+    for tick in range(20):
+        bench.tick(reading(20 * tick, 20 * tick), step(tick // 3))
+    bench.tick(reading(400, 400), None)
+    assert not bench.seen()
+
+
+def test_late_sampler(bench: Bench) -> None:
+    """The machine was busy: what ran meanwhile is not known, unless the loop tells."""
+    bench.tick(reading(20, 20), None)
+    bench.tick(reading(400, 400), step(), late_ns=360 * MS)
+    bench.tick(reading(420, 420), None)
+    assert not bench.seen()
+    bench.tick(reading(800, 800), step(began_ns=300 * MS), late_ns=360 * MS)
+    bench.tick(reading(820, 820), None)
+    (seen,) = bench.seen()
+    assert seen.total_ns == 300 * MS
+
+
+def test_starved_sampler(bench: Bench) -> None:
+    """One call held the GIL, so one step it was; the round of the loop may bound it."""
+    bench.tick(reading(20, 20), None)
+    starved = {"late_ns": 360 * MS, "why": lambda late: Waking(late - 10 * MS)}
+    bench.tick(reading(400, 400), step(), **starved)
+    bench.tick(reading(420, 420), None)
+    assert [one.total_ns for one in bench.seen()] == [350 * MS]
+    bench.tick(reading(800, 800), step(at_most_ns=200 * MS), **starved)
+    bench.tick(reading(820, 820), None)
+    assert [one.total_ns for one in bench.seen()] == [200 * MS]
+
+
+def test_explained(bench: Bench) -> None:
+    """A watched call that runs in the step is reported by its own probe."""
+    for tick in range(8):
+        bench.watch.busy = 1 < tick < 6
+        bench.tick(reading(20 * tick, 0), step())
+        bench.watch.explained_ns = 90 * MS if tick > 5 else 0
+    bench.tick(reading(160, 0), None)
+    assert not bench.seen()
+
+
+def test_debugger(bench: Bench) -> None:
+    import pdb
+
+    own = bench.frame
+    for tick in range(8):
+        bench.frame = frame(pdb.Pdb.interaction, 0, own) if tick == 3 else own
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    bench.tick(reading(160, 140), None)
+    assert not bench.seen()
+
+
+def test_import(bench: Bench) -> None:
+    import importlib
+
+    bench.frame = frame(importlib.import_module, 0, bench.frame)
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    bench.tick(reading(160, 140), None)
+    assert not bench.seen()
+
+
+def test_asked_for_collection(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blaming, "name_call", lambda *_: "gc.collect")
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    bench.tick(reading(160, 140), None)
+    assert not bench.seen()
+
+
+def test_permission(bench: Bench) -> None:
+    context = Context()
+    context.run(PERMISSION.set, "with a.py:1 TRU401")
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step(context=context))
+    bench.tick(reading(160, 140), None)
+    assert [one.permission for one in bench.seen()] == ["with a.py:1 TRU401"]
+
+
+def test_task_of_a_library(bench: Bench) -> None:
+    """No line of the user's is on the stack: the one that made the task is named."""
+    import json
+    import weakref
+
+    task = Handle()
+    bench.frame = frame(json.loads, 0)
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step(task=weakref.ref(task)))
+    bench.tick(reading(160, 140), None)
+    assert [(one.site.path, one.target) for one in bench.seen()] == [("origin.py", "json.loads")]
+
+
+def test_worker(bench: Bench) -> None:
+    bench.subject.steps = None
+    for tick in range(4):
+        bench.tick(reading(20 * tick, 0), None)
+    bench.frame = frame(sample_code, instructions("CALL", 2))
+    bench.tick(reading(200, 0), None)
+    bench.watch.busy = True
+    bench.tick(reading(2000, 0), None)
+    found = bench.probe.waited_at(bench.watch)
+    assert found is not None
+    assert found.target == "lib.wait"
+    assert bench.probe.waited_at(ThreadWatch(bench.recorder)) is None
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ("_gil", "stalls of the loop (no GIL: frames of other threads cannot be read)"),
+        ("has_thread_clock", "stalls while other threads compute (no CPU clock of a thread)"),
+        ("has_queue", "stalls by waiting while the machine is busy (no run-queue times)"),
+    ],
+)
+def test_unavailable(bench: Bench, monkeypatch: pytest.MonkeyPatch, lacks: str, says: str) -> None:
+    for name in ("_gil", "has_thread_clock", "has_queue"):
+        monkeypatch.setattr(lag, name, lambda name=name: name != lacks)
+    assert bench.probe.unavailable == (says,)
+    with PatchStack() as patches:
+        bench.probe.install(patches)
+        assert bench.probe._off == (lacks == "_gil")
+
+
+def test_not_wanted(bench: Bench) -> None:
+    watch = Watch(bench.recorder)
+    probe = LagProbe(
+        watch, reader(), threshold_s=None, workers=False, origin=lambda _: None, guard=Guard()
+    )
+    with PatchStack() as patches:
+        probe.install(patches)
+        assert watch.lag is None
+    assert probe.unavailable == ()
+
+
+# For real.
+
+
+def test_stalls(pytester: pytest.Pytester) -> None:
+    check(pytester, "stalls", "--truasync-stall-threshold=50ms")
+
+
+def test_other_loops(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("trio")
+    pytest.importorskip("uvloop")
+    check(pytester, "stalls_other", "--truasync-stall-threshold=50ms")
+
+
+def test_threshold(pytester: pytest.Pytester) -> None:
+    """Nothing holds a loop for an hour."""
+    options = ("--truasync-stall-threshold=3600s", "-k", "test_waits or test_explained")
+    report = run(pytester, "stalls", *options)
+    assert {one["code"] for one in report["violations"]} == {"TRU251"}
+
+
+WORKER = """
+import asyncio, ctypes
+
+LIBRARY = ctypes.CDLL(None)
+
+def fetch():
+    text = "select 1"
+    LIBRARY.usleep(300_000)
+    return text
+
+async def test_worker():
+    await asyncio.to_thread(fetch)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C library with usleep")
+def test_line_in_a_worker(pytester: pytest.Pytester) -> None:
+    """A driver in C that nobody knows: the line that calls it, in the thread, is named."""
+    from lean import lean
+
+    pytester.makepyfile(WORKER)
+    result = pytester.runpytest_subprocess(*lean(), "--truasync", "--truasync-select=TRU301")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "*:11 in test_worker: TRU301*",
+            "*LIBRARY.usleep waited in a thread for*",
+            "*inside: test_line_in_a_worker.py:7 in fetch",
+        ]
+    )
