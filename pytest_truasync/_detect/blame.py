@@ -47,7 +47,8 @@ _SILENT: Final = (
     "LIST_TO_TUPLE",
     "CALL_INTRINSIC",
 )
-_HANDING_OVER: Final = ("CALL", "JUMP_BACKWARD", "RESUME", "SEND", "YIELD_VALUE", "FOR_ITER")
+_HANDING_OVER: Final = ("CALL", "RESUME", "SEND", "YIELD_VALUE", "FOR_ITER")
+_BACKWARD: Final = "JUMP_BACKWARD"  # in 3.11 also POP_JUMP_BACKWARD_IF_TRUE and its like
 
 
 @dataclass(slots=True)
@@ -177,7 +178,7 @@ def _silent_before(code: CodeType, instruction: int, *, entered: bool) -> int | 
             return _AT_START if one.arg == 0 else _NOTHING
         if name.startswith("CALL") and known[place + 1].opname == "GET_AWAITABLE":
             continue  # it only made a coroutine
-        if name.startswith(_HANDING_OVER):
+        if name.startswith(_HANDING_OVER) or _BACKWARD in name:
             return _NOTHING
     return _AT_START
 
@@ -302,7 +303,7 @@ def _is_call(code: CodeType, instruction: int) -> bool:
 def _in_loop(code: CodeType, instruction: int) -> bool:
     """Tell whether an instruction may run many times, so that each may be short."""
     return any(
-        one.opname == "JUMP_BACKWARD" and one.argval <= instruction <= one.offset
+        _BACKWARD in one.opname and one.argval <= instruction <= one.offset
         for one in dis.get_instructions(code)
     )
 

@@ -196,6 +196,26 @@ def test_most_of_the_time_is_blamed() -> None:
     assert blame(reader(), ()) is None
 
 
+def turning(lib: Any) -> None:
+    while lib.step(0):
+        lib.count += 1
+
+
+def turning_not(lib: Any) -> None:
+    while not lib.step(0):
+        lib.count += 1
+
+
+@pytest.mark.parametrize("function", [turning, turning_not])
+def test_condition_of_a_loop_may_be_short(function: Any) -> None:
+    code = function.__code__
+    at = place(instructions("CALL", 1, code), code)
+    at.spent_ns = 60
+    found = blame(reader(), [at])
+    assert found is not None
+    assert (found.target, found.call) == (function.__name__, "")
+
+
 @dataclass
 class Fake:
     """A frame."""
