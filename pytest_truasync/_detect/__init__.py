@@ -211,11 +211,14 @@ class Detector:
             self._watch.threads
             or self._recorder.groups
             or self._recorder.ready
-            or self._recorder.dropped
-            or self._faults
-            or self._untold
+            or self._has_news
             or self._offloads.has_pools
         )
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is anything to tell of the plugin itself."""
+        return bool(self._faults or self._untold or self._recorder.dropped)
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test."""
@@ -289,7 +292,7 @@ class Detector:
         )
 
     def _health(self, test: str, when: Phase) -> list[Observation]:
-        if not (self._faults or self._untold or self._recorder.dropped):
+        if not self._has_news:
             return []
         faults, self._faults = self._faults, {}
         seen = [

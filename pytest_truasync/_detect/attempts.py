@@ -12,21 +12,22 @@ from pytest_truasync._detect import originals
 Attempt = Callable[[tuple[Any, ...], dict[str, Any]], tuple[bool, Any]]
 
 
-def _lock_attempt(original: Callable[..., Any], blocking: str = "blocking") -> Attempt:
+def _lock_attempt(
+    original: Callable[..., Any], blocking: str = "blocking", forever: int | None = -1
+) -> Attempt:
+    """`acquire`, with the name of its first argument and the timeout that waits for ever."""
     names = (blocking, "timeout")
-    of_processes = blocking == "block"  # to them None is for ever, and less than 0 is at once
 
     def attempt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         given = dict(zip(names, args[1:], strict=False)) | kwargs
         lock = args[0]
         wants = given.keys() <= {*names} and len(args) <= 3
-        timeout: Any = given.get("timeout", None if of_processes else -1)
-        forever = timeout is None if of_processes else timeout == -1
+        timeout: Any = given.get("timeout", forever)
         if (
             not wants
             or type(given.get(blocking, True)) not in (bool, int)
             or not given.get(blocking, True)
-            or not (forever or (type(timeout) in (int, float) and 0 < timeout <= TIMEOUT_MAX))
+            or not (timeout == forever or (type(timeout) in (int, float) and 0 < timeout <= TIMEOUT_MAX))
         ):
             return True, original(*args, **kwargs)
         return (True, True) if original(lock, False) else (False, None)
@@ -35,7 +36,7 @@ def _lock_attempt(original: Callable[..., Any], blocking: str = "blocking") -> A
 
 
 def _process_lock_attempt(original: Callable[..., Any]) -> Attempt:
-    return _lock_attempt(original, "block")
+    return _lock_attempt(original, "block", None)  # here less than 0 is at once
 
 
 def _with_attempt(original: Callable[..., Any]) -> Attempt:
