@@ -27,7 +27,9 @@ def _lock_attempt(
             not wants
             or type(given.get(blocking, True)) not in (bool, int)
             or not given.get(blocking, True)
-            or not (timeout == forever or (type(timeout) in (int, float) and 0 < timeout <= TIMEOUT_MAX))
+            or not (
+                timeout == forever or (type(timeout) in (int, float) and 0 < timeout <= TIMEOUT_MAX)
+            )
         ):
             return True, original(*args, **kwargs)
         return (True, True) if original(lock, False) else (False, None)

@@ -186,15 +186,14 @@ class CallProbe:
             file = getattr(module, "__file__", None)
             if not isinstance(names, dict) or not isinstance(file, str):
                 continue
-            held = [
-                (alias, twin)
-                for alias, value in list(names.items())
-                if type(value) in _NATIVE and (twin := twins.get(id(value))) is not None
-            ]
-            if held and self._sorter.roles[file] in (Role.USER, Role.LIBRARY):
-                for alias, twin in held:
-                    self._put(patches, module, alias, twin)
-            if self._sorter.is_below_root(file) and any(map(self._holds, list(names.values()))):
+            names = dict(names)
+            if not twins.keys().isdisjoint(map(id, names.values())) and (
+                self._sorter.roles[file] in (Role.USER, Role.LIBRARY)
+            ):
+                for alias, value in names.items():
+                    if type(value) in _NATIVE and (twin := twins.get(id(value))) is not None:
+                        self._put(patches, module, alias, twin)
+            if self._sorter.is_below_root(file) and any(map(self._holds, names.values())):
                 self._aliased = True
         for name in _DEFAULTS:
             self._rebind_defaults(patches, name)

@@ -29,6 +29,11 @@ _WORKER_SIDE: Final = frozenset({"worker_fn", "do_release_then_return_result"})
 WORKER_FRAME: Final = "run_offloaded"
 """Name of our function below which the work of an offload runs."""
 
+# An attribute of an enumeration is looked up anew each time.
+_USER: Final = Role.USER
+_LOOP: Final = Role.LOOP
+_QUIET: Final = Role.QUIET
+
 CO_GENERATOR: Final = 0x20
 CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
 
@@ -152,19 +157,20 @@ class FrameReader:
         roles = self.sorter.roles
         runners = _CALLING_BACK
         at: FrameType | None = frame
-        for _ in range(_DEEPEST):
-            if at is None:
-                return None
+        depth = 0
+        while at is not None and depth < _DEEPEST:
             code = at.f_code
             role = roles[code.co_filename]
-            if role is Role.USER:
+            if role is _USER:
                 return at
-            if role is Role.QUIET:
+            if role is _LOOP:
+                if code.co_name in runners:
+                    return None
+            elif role is _QUIET:
                 return None  # the harness made it; above are only more of its frames
-            if role is not Role.LOOP:
+            else:
                 runners = CALLBACK_RUNNERS
-            elif code.co_name in runners:
-                return None
+                depth += 1  # a recursion; what the loop itself does is not deep
             at = at.f_back
         return None
 

@@ -16,6 +16,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -59,6 +60,11 @@ _DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/cmd.py")
 _DEBUGGER_PARTS: Final = ("/pydevd", "/debugpy/", "/IPython/core/debugger", "/_pydev")
 
 # Held before the probes replace them; `with lock` would go through what they put in place.
+_monitoring: Final = getattr(sys, "monitoring", None)
+_debugging_tool: Final[Callable[[], str | None]] = (
+    partial(_monitoring.get_tool, _monitoring.DEBUGGER_ID) if _monitoring else lambda: None
+)
+
 _Mutex: Final = _thread.RLock
 _acquire: Final = _thread.RLock.acquire
 _release: Final = _thread.RLock.release
@@ -159,8 +165,8 @@ class LagProbe:
 
     def begin(self, watch: ThreadWatch) -> None:
         """Take the calling thread under the sampler."""
-        is_loop = watch.loop is not None
-        if self._off or not (self._loops if is_loop else self._workers):
+        loop = watch.loop
+        if self._off or not (self._workers if loop is None else self._loops):
             return
         below = watch.below
         was_busy = below.busy if below is not None else False
@@ -168,17 +174,31 @@ class LagProbe:
             if below is not None:
                 below.busy = True  # what we read is not the user's
             clocks = self._clocks_here()
-            steps = StepReader(watch.loop, originals.getframe(2)) if is_loop else None
-            first = clocks.read()
-            if is_loop:
-                first = clocks.with_queue(first, stale_ns=STALE_NS)
-            watch.subject = Subject(clocks, first, steps, debugged=_is_debugged())
+            if loop is None:
+                first = clocks.read()
+                watch.subject = Subject(clocks, None, first, debugged=_is_debugged())
+            else:
+                watch.subject = self._on_loop(watch, clocks, originals.getframe(2))
             self._sampler.start()
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
             if below is not None:
                 below.busy = was_busy
+
+    def _on_loop(self, watch: ThreadWatch, clocks: ThreadClocks, caller: FrameType) -> Subject:
+        """Return what is known of a thread that runs a loop; mostly it ran one before."""
+        first = clocks.with_queue(clocks.read(), stale_ns=STALE_NS)
+        debugged = _is_debugged()
+        known: Subject | None = watch.rested
+        if known is not None and known.clocks is clocks:
+            if known.steps is None or not known.steps.turn_to(watch.loop):
+                known.steps = StepReader(watch.loop, caller)
+            known.again(first, watch.explained_ns, debugged=debugged)
+            return known
+        steps = StepReader(watch.loop, caller)
+        watch.rested = known = Subject(clocks, steps, first, debugged=debugged)
+        return known
 
     def _clocks_here(self) -> ThreadClocks:
         """Return the clocks of the calling thread, which runs a loop anew for each test."""
@@ -201,6 +221,7 @@ class LagProbe:
             self._conclude(watch, subject)
             if subject.steps is not None:
                 watch.subject = None
+                subject.steps.rest()
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
@@ -426,8 +447,7 @@ def _gil() -> bool:
 
 def _is_debugged() -> bool:
     """Tell whether the calling thread is traced by something that is not coverage."""
-    monitoring = getattr(sys, "monitoring", None)
-    if monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None:
+    if _debugging_tool() is not None:
         return True
     tracer = sys.gettrace()
     if tracer is None:

@@ -6,7 +6,7 @@ import asyncio.base_events
 import asyncio.events
 from collections.abc import Callable, Generator
 from types import CodeType, FrameType, ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import ref
 
 from pytest_truasync._detect import originals
@@ -17,16 +17,11 @@ from pytest_truasync._detect.recorder import ThreadWatch, Watch
 from pytest_truasync._detect.standins import without_us
 from pytest_truasync._model import CallSite
 
-
-class Origin(NamedTuple):
-    """The user's line that made a task."""
-
-    task: ref[Any]
-    code: CodeType
-    instruction: int
-
+Origin = tuple[ref[Any], CodeType, int]
+"""A task, and the user's line that made it: code and instruction."""
 
 _FEW_TASKS: Final = 1_000
+_MOST_RESTING: Final = 100
 
 
 class LoopProbe:
@@ -47,6 +42,8 @@ class LoopProbe:
         """Hash of a task, which is its place in memory, so that the next one there takes it over.
         A WeakKeyDictionary would run Python code at the end of each task."""
         self._most_tasks = _FEW_TASKS
+        self._resting: dict[int, ThreadWatch] = {}
+        """What is known of threads whose loop has stopped: most start one again for each test."""
         self._trio_context: Any = None
         self.seen = 0
 
@@ -74,17 +71,30 @@ class LoopProbe:
         return set_running_loop
 
     def _enter(self, loop: Any) -> None:
-        known = self._watch.threads.get(originals.get_ident())
-        if known is None or known.loop is not loop:
-            self.seen += 1
-            if known is not None and known.work is not None:
-                known.work.hosted = True
-            self._watch.push(ThreadWatch(self._watch.recorder, loop=loop))
+        ident = originals.get_ident()
+        known = self._watch.threads.get(ident)
+        watch = None
+        if known is None:
+            watch = self._resting.pop(ident, None)
+        elif known.loop is loop:
+            return
+        elif known.work is not None:
+            known.work.hosted = True
+        if watch is None:
+            watch = ThreadWatch(self._watch.recorder)
+        watch.loop = loop
+        self.seen += 1
+        self._watch.push(watch)
 
     def _leave(self) -> None:
-        known = self._watch.threads.get(originals.get_ident())
-        if known is not None and known.loop is not None:
-            self._watch.pop(known)
+        ident = originals.get_ident()
+        known = self._watch.threads.get(ident)
+        if known is None or known.loop is None:
+            return
+        self._watch.pop(known)
+        if known.below is None and len(self._resting) < _MOST_RESTING:
+            known.loop = None  # it is not ours to keep
+            self._resting[ident] = known
 
     def _watch_uvloop(self, patches: PatchStack, uvloop: ModuleType) -> None:
         original = uvloop.Loop.run_forever
@@ -151,7 +161,9 @@ class LoopProbe:
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
             remember(task, getframe(1))
-            return without_us(task)
+            if getattr(task, "_source_traceback", None):
+                without_us(task)
+            return task
 
         patches.replace(loop, "create_task", dress(original, create_task))
 
@@ -160,9 +172,11 @@ class LoopProbe:
         try:
             user = self._reader.user_frame(frame)
             if user is not None:
-                self._tasks[hash(task)] = Origin(ref(task), user.f_code, user.f_lasti)
-            elif (found := self._origin_of(self._running())) is not None:
-                self._tasks[hash(task)] = found._replace(task=ref(task))
+                self._tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)
+            elif (maker := self._running()) is None:
+                return
+            elif (found := self._origin_of(maker)) is not None:
+                self._tasks[hash(task)] = (ref(task), *found[1:])
             if len(self._tasks) > self._most_tasks:
                 self._sweep()
         except Exception:  # noqa: BLE001 - a task of a kind that cannot be noted; lines are lost
@@ -171,7 +185,7 @@ class LoopProbe:
     def _sweep(self) -> None:
         """Forget the tasks that are gone."""
         self._tasks = {
-            key: found for key, found in list(self._tasks.items()) if found.task() is not None
+            key: found for key, found in list(self._tasks.items()) if found[0]() is not None
         }
         self._most_tasks = max(_FEW_TASKS, 2 * len(self._tasks))
 
@@ -196,10 +210,10 @@ class LoopProbe:
     def origin_of(self, task: Any) -> CallSite | None:
         """Return the user's line that made *task*, if it is known."""
         found = self._origin_of(task)
-        return self._reader.site_at(found.code, found.instruction) if found is not None else None
+        return self._reader.site_at(*found[1:]) if found is not None else None
 
     def _origin_of(self, task: Any) -> Origin | None:
         if task is None:
             return None
         found = self._tasks.get(hash(task))
-        return found if found is not None and found.task() is task else None
+        return found if found is not None and found[0]() is task else None

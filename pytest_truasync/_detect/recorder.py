@@ -79,7 +79,17 @@ class Sink(Protocol):
 class ThreadWatch:
     """A thread that is watched now: it runs an event loop, or work taken off one."""
 
-    __slots__ = ("below", "busy", "call", "explained_ns", "loop", "sink", "subject", "work")
+    __slots__ = (
+        "below",
+        "busy",
+        "call",
+        "explained_ns",
+        "loop",
+        "rested",
+        "sink",
+        "subject",
+        "work",
+    )
 
     def __init__(self, sink: Sink, *, loop: Any = None, work: Any = None) -> None:
         self.sink = sink
@@ -92,6 +102,8 @@ class ThreadWatch:
         """Time that the calls handed over took."""
         self.subject: Any = None
         """What the lag probe knows of the thread."""
+        self.rested: Any = None
+        """The same, between two loops."""
 
     def finish(self) -> None:
         """Hand over the call that is open, if any."""

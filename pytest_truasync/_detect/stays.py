@@ -21,8 +21,8 @@ class Subject:
 
     Args:
         clocks: of the thread.
-        first: their reading at the begin.
         steps: reads the loop's step; None for work.
+        first: the clocks at the begin.
         debugged: the thread runs under a debugger.
     """
 
@@ -39,7 +39,7 @@ class Subject:
     )
 
     def __init__(
-        self, clocks: ThreadClocks, first: Reading, steps: StepReader | None, *, debugged: bool
+        self, clocks: ThreadClocks, steps: StepReader | None, first: Reading, *, debugged: bool
     ) -> None:
         self.clocks = clocks
         self.last = first
@@ -54,6 +54,15 @@ class Subject:
         self.stay: Stay | None = None
         self.places: dict[tuple[int, int], Place] = {}
         """Of work: where it waited."""
+
+    def again(self, first: Reading, explained_ns: int, *, debugged: bool) -> None:
+        """Begin anew: the thread runs a loop again."""
+        self.last = first
+        self.debugged = debugged
+        self.explained_ns = explained_ns
+        if self.collections:
+            self.collections.clear()
+            self.collected = 0
 
 
 class Stay:

@@ -86,6 +86,17 @@ class StepReader:
         if not self._own and hasattr(loop, "call_soon_threadsafe"):
             self._floor = _floor_of(caller)
 
+    def rest(self) -> None:
+        """Let go of the loop, which has stopped."""
+        self._loop = None
+
+    def turn_to(self, loop: Any) -> bool:
+        """Read another loop from now on; False where that takes a new reader."""
+        if not self._own or not isinstance(loop, asyncio.base_events.BaseEventLoop):
+            return False
+        self._loop = loop
+        return True
+
     def read(self, frame: FrameType) -> Step | None:
         """Return the step that a thread is in, or None where the loop itself is at work.
 

@@ -405,6 +405,9 @@ class FakeSteps:
         assert frame
         return self.now
 
+    def rest(self) -> None:
+        self.now = None
+
 
 class Guard:
     def broken(self, probe: str, error: BaseException) -> None:
@@ -431,7 +434,7 @@ class Bench:
         self.clocks, self.steps = FakeClocks(), FakeSteps()
         self.watch = ThreadWatch(self.recorder, loop=object())
         self.subject = Subject(
-            cast("Any", self.clocks), START, cast("Any", self.steps), debugged=False
+            cast("Any", self.clocks), cast("Any", self.steps), START, debugged=False
         )
         self.watch.subject = self.subject
         watch.threads[1] = self.watch
