@@ -109,10 +109,14 @@ class Session:
             if not self._detector.idle:
                 self._detector.drain("", "setup")
                 self._detector.pools()
-            self._detector.note_consoles()
         _allow.take_entered()
         self._test, self._permissions = test, permissions
         self._held, self._held_pools = [], []
+
+    def note_consoles(self) -> None:
+        """Take note of what standard output and error are now: writing there is not watched."""
+        if self._detector is not None:
+            self._detector.note_consoles()
 
     def end(self) -> None:
         """End the test."""

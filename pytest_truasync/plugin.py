@@ -118,6 +118,11 @@ class Hooks:
         finally:
             self._session.end()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Look at the standard streams while pytest captures them, before a test replaces them."""
+        self._session.note_consoles()
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, call: pytest.CallInfo[None]

@@ -108,6 +108,21 @@ async def test_console():
     logging.getLogger("app").warning("said")
 
 
+@pytest.fixture(scope="module")
+def log():
+    """A log to the console, as a server sets one up when it starts."""
+    log = logging.getLogger("a server")
+    handler = logging.StreamHandler(sys.stdout)
+    log.addHandler(handler)
+    yield log
+    log.removeHandler(handler)
+
+
+async def test_console_while_another_stands_in_its_place(log, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    log.error("to the console")
+
+
 async def test_console_captured(capfd, caplog):
     print("out")
     logging.getLogger("app").warning("said")
