@@ -105,10 +105,9 @@ class Session:
 
     def begin(self, test: str, permissions: tuple[Permission, ...]) -> None:
         """Begin a test; what was seen since the last one was nobody's."""
-        if self._detector is not None:
-            if not self._detector.idle:
-                self._detector.drain("", "setup")
-                self._detector.pools()
+        if self._detector is not None and not self._detector.idle:
+            self._detector.drain("", "setup")
+            self._detector.pools()
         _allow.take_entered()
         self._test, self._permissions = test, permissions
         self._held, self._held_pools = [], []

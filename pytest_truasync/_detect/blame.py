@@ -50,6 +50,14 @@ _SILENT: Final = (
 _HANDING_OVER: Final = ("CALL", "RESUME", "SEND", "YIELD_VALUE", "FOR_ITER")
 _BACKWARD: Final = "JUMP_BACKWARD"  # in 3.11 also POP_JUMP_BACKWARD_IF_TRUE and its like
 
+# Calls that never take long. One that is found at the end of a long wait for the GIL is only the
+# first thing behind what took long: an operator, say.
+_CLOCKS: Final = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+_INSTANT: Final = frozenset(
+    {"len", "isinstance", "issubclass", "type", "id", "ord", "chr", "callable"}
+    | {f"time.{clock}{unit}" for clock in _CLOCKS for unit in ("", "_ns")}
+)
+
 
 @dataclass(slots=True)
 class Place:
@@ -242,13 +250,17 @@ def blame(reader: FrameReader, places: Iterable[Place]) -> Blame | None:
     """Return the line on which most of the time was spent, and on it the costliest call."""
     lines: dict[tuple[int, int], list[Place]] = {}
     for place in places:
+        if not place.called and _is_instant(place):
+            before = _silent_before(place.code, place.instruction, entered=True)
+            place.instruction = before if before is not None and before >= 0 else place.instruction
         lines.setdefault(place.line, []).append(place)
     if not lines:
         return None
     on_line = max(lines.values(), key=lambda found: sum(place.spent_ns for place in found))
     best = max(on_line, key=lambda place: place.spent_ns)
     text, columns = "", (0, 0)
-    if best.inside_ns * 2 >= best.spent_ns or not _in_loop(best.code, best.instruction):
+    each_is_short = best.inside_ns * 2 < best.spent_ns and _in_loop(best.code, best.instruction)
+    if not each_is_short and not _is_instant(best):
         text, columns = call_text(best.code, best.instruction)
     target = best.called or (name_call(text, best) if text else "") or _function(best.code)
     site = best.origin or _site(reader, best.code, best.line[1])
@@ -257,6 +269,11 @@ def blame(reader: FrameReader, places: Iterable[Place]) -> Blame | None:
         rows = (*rows[: _LONGEST_CHAIN // 2], *rows[-_LONGEST_CHAIN // 2 :])
     chain = tuple(_site(reader, code, line) for code, line in rows)
     return Blame(site, target, shorten(text), columns, chain, best.permission)
+
+
+def _is_instant(place: Place) -> bool:
+    text, _ = call_text(place.code, place.instruction)
+    return bool(text) and name_call(text, place) in _INSTANT
 
 
 def _function(code: CodeType) -> str:

@@ -154,23 +154,19 @@ class FrameReader:
 
         `asyncio.run`, where it makes the task itself, is nobody's callback.
         """
-        roles = self.sorter.roles
-        runners = _CALLING_BACK
+        landmarks = self.sorter.landmarks
         at: FrameType | None = frame
-        depth = 0
-        while at is not None and depth < _DEEPEST:
-            code = at.f_code
-            role = roles[code.co_filename]
-            if role is _USER:
-                return at
-            if role is _LOOP:
-                if code.co_name in runners:
-                    return None
-            elif role is _QUIET:
-                return None  # the harness made it; above are only more of its frames
-            else:
-                runners = CALLBACK_RUNNERS
-                depth += 1  # a recursion; what the loop itself does is not deep
+        while at is not None and landmarks[at.f_code.co_filename] is _LOOP:
+            if at.f_code.co_name in _CALLING_BACK:
+                return None
+            at = at.f_back
+        while at is not None:
+            role = landmarks[at.f_code.co_filename]
+            if role is not None:
+                if role is _USER:
+                    return at
+                if role is _QUIET or at.f_code.co_name in CALLBACK_RUNNERS:
+                    return None  # above the harness are only more of its frames
             at = at.f_back
         return None
 

@@ -171,6 +171,7 @@ class FileSorter:
         self._packages = frozenset(packages)
         self._known: dict[str, SourceFile] = {}
         self.roles = _Roles(self)
+        self.landmarks = _Landmarks(self)
         paths = sysconfig.get_paths()
         self._stdlib = tuple({_folder(paths[name]) for name in ("stdlib", "platstdlib")})
         sites = {paths["purelib"], paths["platlib"], *_site_folders()}
@@ -278,6 +279,19 @@ class _Roles(dict[str, Role]):
     def __missing__(self, filename: str) -> Role:
         role = self[filename] = self._sort(filename).role
         return role
+
+
+class _Landmarks(dict[str, Role | None]):
+    """The same for the few roles at which a walk up to the user's line ends; None for others."""
+
+    def __init__(self, sort: FileSorter) -> None:
+        super().__init__()
+        self._sort = sort
+
+    def __missing__(self, filename: str) -> Role | None:
+        role = self._sort(filename).role
+        found = self[filename] = role if role in (Role.USER, Role.LOOP, Role.QUIET) else None
+        return found
 
 
 def _folder(path: str) -> str:

@@ -212,6 +212,22 @@ class LagProbe:
             clocks = self._clocks[ident] = ThreadClocks(self._clock)
         return clocks
 
+    def resume(self, watch: ThreadWatch) -> None:
+        """Go on with the calling thread, which was not under the sampler for a while."""
+        subject: Subject | None = watch.subject
+        if subject is None:
+            return
+        if subject.stay is None:
+            subject.last = subject.clocks.read()
+        elif _acquire(self._mutex, True, 1):
+            try:
+                self._conclude(watch, subject)
+                subject.last = subject.clocks.read()
+            except Exception as error:  # noqa: BLE001 - never the user's problem
+                self._fail(error)
+            finally:
+                _release(self._mutex)
+
     def end(self, watch: ThreadWatch) -> None:
         """Let the thread of *watch* go; what it did is judged before its test ends."""
         subject = watch.subject

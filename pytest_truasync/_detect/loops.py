@@ -120,22 +120,24 @@ class LoopProbe:
             steps = original(*args, **kwargs)
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
             step, value = steps.send, None
+            watch.push(on)
             try:
                 while True:
-                    watch.push(on)
                     try:
                         out = step(value)
                     except StopIteration as end:
                         return end.value
                     finally:
-                        watch.pop(on)
+                        watch.rest(on)
                     try:
                         step, value = steps.send, (yield out)
                     except GeneratorExit:
                         raise
                     except BaseException as error:  # noqa: BLE001 - thrown in: handed on
                         step, value = steps.throw, error
+                    watch.resume(on)
             finally:
+                watch.end(on)
                 steps.close()
 
         patches.replace(module, "unrolled_run", unrolled_run)

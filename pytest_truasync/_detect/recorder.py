@@ -198,6 +198,9 @@ class Follower(Protocol):
     def begin(self, watch: ThreadWatch) -> None:
         """Begin to look at the calling thread."""
 
+    def resume(self, watch: ThreadWatch) -> None:
+        """Go on, after it was not looked at for a while."""
+
     def end(self, watch: ThreadWatch) -> None:
         """Cease."""
 
@@ -242,6 +245,38 @@ class Watch:
             self.threads.pop(ident, None)
         else:
             self.threads[ident] = watch.below
+
+    def rest(self, watch: ThreadWatch) -> None:
+        """Let the calling thread be what it was before, until `resume` or for good.
+
+        Where a loop gives its thread away between its steps, `push` and `pop` for each would cost
+        more than many a step. `end` concludes.
+        """
+        ident = originals.get_ident()
+        while (at := self.threads.get(ident)) is not None and at is not watch:
+            self.pop(at)
+        watch.finish()
+        if watch.below is None:
+            self.threads.pop(ident, None)
+        else:
+            self.threads[ident] = watch.below
+
+    def resume(self, watch: ThreadWatch) -> None:
+        """Watch the calling thread again for what it was watched for until `rest`."""
+        if self._closed:
+            return
+        ident = originals.get_ident()
+        below = watch.below = self.threads.get(ident)
+        if below is not None:
+            below.finish()
+        if self.lag is not None:
+            self.lag.resume(watch)
+        self.threads[ident] = watch
+
+    def end(self, watch: ThreadWatch) -> None:
+        """Conclude what is at rest."""
+        if self.lag is not None:
+            self.lag.end(watch)
 
     def clear(self) -> None:
         """Watch no thread for now."""

@@ -216,6 +216,48 @@ def test_condition_of_a_loop_may_be_short(function: Any) -> None:
     assert (found.target, found.call) == (function.__name__, "")
 
 
+def power_then_call(size: int) -> int:
+    found = 3**size
+    return len(str(found)[:1]) + isinstance(found, int)
+
+
+def clocked() -> float:
+    return time.perf_counter()
+
+
+def test_a_call_that_never_takes_long_is_not_blamed() -> None:
+    """It only happens to stand behind what took long."""
+    code = power_then_call.__code__
+    at = place(instructions("CALL", 2, code), code)
+    at.spent_ns = at.inside_ns = 60
+    found = blame(reader(), [at])
+    assert found is not None
+    assert (found.site.line, found.target, found.call) == (
+        code.co_firstlineno + 2,
+        "power_then_call",
+        "",
+    )
+    at = place(instructions("CALL", 1, clocked.__code__), clocked.__code__)
+    at.spent_ns = at.inside_ns = 60
+    found = blame(reader(), [at])
+    assert found is not None
+    assert (found.target, found.call) == ("clocked", "")
+
+
+def operator_then_call(size: int) -> int:
+    found = 3**size
+    return len(found)  # type: ignore[arg-type]
+
+
+def test_the_operator_before_it_is() -> None:
+    code = operator_then_call.__code__
+    at = place(instructions("CALL", 2, code), code)
+    at.spent_ns = at.inside_ns = 60
+    found = blame(reader(), [at])
+    assert found is not None
+    assert found.site.source == "found = 3**size"
+
+
 @dataclass
 class Fake:
     """A frame."""
