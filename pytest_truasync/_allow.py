@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Final
 
@@ -12,6 +13,9 @@ from pytest_truasync._rules import check_words
 
 _entered: Final[dict[str, Permission]] = {}
 """Permissions of the blocks that were entered since the last `take_entered`."""
+
+_known: Final[dict[str, Permission]] = {}
+"""Permissions of all blocks of the run: one around a fixture's yield is open for many tests."""
 
 _MOST: Final = 10_000
 
@@ -57,6 +61,8 @@ class allow:  # noqa: N801 - it reads as a verb: `with allow("TRU251", reason=..
         key = self.permission.key
         if len(_entered) < _MOST:
             _entered[key] = self.permission
+        if len(_known) < _MOST:
+            _known[key] = self.permission
         outer = PERMISSION.get()
         PERMISSION.set(f"{outer}\n{key}" if outer else key)
 
@@ -94,6 +100,7 @@ def take_entered() -> tuple[Permission, ...]:
     return entered
 
 
-def entered() -> tuple[Permission, ...]:
-    """Return the same, and keep them."""
-    return tuple(_entered.values())
+def held(keys: Iterable[str]) -> tuple[Permission, ...]:
+    """Return the permissions of these keys, one a line, whenever their blocks were entered."""
+    named = {key for lines in keys if lines for key in lines.split("\n")}
+    return tuple(_known[key] for key in sorted(named) if key in _known)

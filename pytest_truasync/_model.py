@@ -186,7 +186,9 @@ class PoolUse:
     """Longest time that one call stood in the queue, in nanoseconds."""
     total_wait_ns: int = 0
     site: CallSite | None = None
-    """The user's line that sent most of the work."""
+    """The user's line that sent work first."""
+    permission: str = ""
+    """Keys of the `with` blocks that this line stood in."""
 
     def merge(self, other: PoolUse) -> PoolUse:
         """Return the use of the same pool in two tests as one, in whichever order they come."""

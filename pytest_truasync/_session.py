@@ -19,6 +19,7 @@ from pytest_truasync._model import (
     Verdict,
 )
 from pytest_truasync._report import ReportError, terminal, write_reports
+from pytest_truasync._rules import is_health
 from pytest_truasync._rules.drivers import DRIVERS
 from pytest_truasync._rules.targets import AUDITED, OFFLOAD_CODES, TARGETS, code_for
 from pytest_truasync._verdict import (
@@ -55,22 +56,8 @@ class Session:
         self.settings = settings
         self._root = root
         self._policy = Policy(settings.selected, settings.strict_offload)
-        self._detector: Detector | None = None
-        if watch:
-            self._detector = Detector(
-                root=root,
-                packages=settings.packages,
-                targets=TARGETS,
-                audited=AUDITED,
-                drivers=DRIVERS,
-                name_code=code_for,
-                offload_codes=OFFLOAD_CODES,
-                refuse=self._refuse if settings.mode == "raise" else None,
-                stall_threshold_s=(
-                    settings.stall_threshold_s if settings.selected & STALL_CODES else None
-                ),
-                sample_workers="TRU301" in settings.selected,
-            )
+        self._detector: Detector | None = self._make_detector() if watch else None
+        self._outer_root, self._opened = "", False
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
         self._held: list[Observation] = []
@@ -81,12 +68,36 @@ class Session:
         self._errors: list[str] = []
         self._started = time.perf_counter()
 
+    def _make_detector(self) -> Detector:
+        settings = self.settings
+        return Detector(
+            root=self._root,
+            packages=settings.packages,
+            targets=TARGETS,
+            audited=AUDITED,
+            drivers=DRIVERS,
+            name_code=code_for,
+            offload_codes=OFFLOAD_CODES,
+            refuse=self._refuse if settings.mode == "raise" else None,
+            stall_threshold_s=(
+                settings.stall_threshold_s if settings.selected & STALL_CODES else None
+            ),
+            sample_workers="TRU301" in settings.selected,
+        )
+
     # The run.
 
     def open(self) -> None:
         """Open the probes."""
+        self._outer_root, self._opened = _allow.root, True
         _allow.root = self._root.as_posix().rstrip("/") + "/"
         if self._detector is not None:
+            self._detector.install()
+
+    def watch_here(self) -> None:
+        """Watch this process after all: pytest-xdist was asked for workers, and starts none."""
+        if self._detector is None:
+            self._detector = self._make_detector()
             self._detector.install()
 
     def close(self) -> None:
@@ -94,6 +105,9 @@ class Session:
         detector, self._detector = self._detector, None
         if detector is not None:
             detector.uninstall()
+        if self._opened:
+            self._opened = False
+            _allow.root = self._outer_root
 
     def header(self) -> str:
         """Return the line for the head of the run."""
@@ -105,12 +119,13 @@ class Session:
 
     def begin(self, test: str, permissions: tuple[Permission, ...]) -> None:
         """Begin a test; what was seen since the last one was nobody's."""
+        news = []
         if self._detector is not None and not self._detector.idle:
-            self._detector.drain("", "setup")
+            news = [one for one in self._detector.drain("", "setup") if is_health(one.code)]
             self._detector.pools()
         _allow.take_entered()
         self._test, self._permissions = test, permissions
-        self._held, self._held_pools = [], []
+        self._held, self._held_pools = news, []
 
     def note_consoles(self) -> None:
         """Take note of what standard output and error are now: writing there is not watched."""
@@ -144,7 +159,8 @@ class Session:
         pools, self._held_pools = self._held_pools, []
         if pools:
             seen += Detector.full_pools(pools, self._test, when)
-        in_force = (*self._permissions, *_allow.take_entered(), *self.settings.allow)
+        held = _allow.held(one.permission for one in seen)
+        in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
         if not seen and not pools and not (ran and in_force):
             return None, ""
         verdict = judge(seen, in_force, self._policy, pools)
@@ -154,7 +170,8 @@ class Session:
         return verdict_to_json(verdict), text
 
     def _refuse(self, seen: Observation) -> BaseException | None:
-        in_force = (*self._permissions, *_allow.entered(), *self.settings.allow)
+        held = _allow.held([seen.permission])
+        in_force = (*self._permissions, *held, *self.settings.allow)
         verdict = judge([seen], in_force, self._policy)
         if not verdict.violations:
             return None
@@ -179,6 +196,9 @@ class Session:
             whole: every test that was collected ran to its end.
             everywhere: no path was named, so that the ini lines spoke of what was run.
         """
+        if self._detector is not None and not self._detector.idle:
+            news = [one for one in self._detector.drain("", "teardown") if is_health(one.code)]
+            self._verdicts.append(judge(news, (), self._policy))
         total = merge(self._verdicts)
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:

@@ -45,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _settings.MARKER_LINE)
     session = config.stash.get(_SESSION, None)
     if session is not None:
+        if getattr(config.option, "dist", "no") == "no":  # -n auto is none under --pdb
+            session.watch_here()
         config.pluginmanager.register(Hooks(config, session), "truasync_session")
 
 
@@ -108,6 +110,10 @@ class Hooks:
         """Note that not every test will run."""
         self._stopped = True
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note that tests of a file will not run."""
+        self._stopped = self._stopped or report.failed
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Begin and end one test."""
@@ -148,24 +154,36 @@ class Hooks:
             self._session.take(travel)
         if report.when == "call":
             self._session.count(report.nodeid)
+        if report.failed and not hasattr(report, "truasync_failed"):
+            self._stopped = True  # it may not have come to what its permission is for
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Merge all, write the reports, and fail the run where a permission is useless."""
-        if hasattr(self._config, "workerinput"):
+        config = self._config
+        if hasattr(config, "workerinput"):
+            config.workeroutput["truasync_stopped"] = self._stopped  # type: ignore[attr-defined]
             return
+        left_out = ("collectonly", "setuponly", "setupplan", "ignore", "ignore_glob")
         whole = not (
             self._stopped
             or session.shouldfail
             or session.shouldstop
             or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-            or self._config.option.collectonly
+            or any(getattr(config.option, name, None) for name in left_out)
         )
-        named = self._config.args_source is pytest.Config.ArgsSource.ARGS
-        parts = named and any("::" in arg for arg in self._config.args)
-        failed = self._session.conclude(whole=whole and not parts, everywhere=not named)
+        named = config.args_source is pytest.Config.ArgsSource.ARGS
+        parts = named and any("::" in arg for arg in config.args)
+        everywhere = not named and config.invocation_params.dir == config.rootpath
+        failed = self._session.conclude(whole=whole and not parts, everywhere=everywhere)
         if failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Note what a worker of pytest-xdist has left out."""
+        told = getattr(node, "workeroutput", None) or {}
+        self._stopped = self._stopped or told.get("truasync_stopped", True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -184,5 +202,6 @@ def _fail(report: pytest.TestReport, text: str) -> None:
     ):
         report.outcome = "failed"
         report.longrepr = text
+        report.truasync_failed = True  # type: ignore[attr-defined]
     else:
         report.sections.append(("truasync", text))

@@ -248,16 +248,12 @@ class Detector:
                 longest_ns=use.longest_wait_ns,
                 test=test,
                 when=when,
+                permission=use.permission,
                 pool=use.key,
             )
             for use in pools
             if use.capacity and use.peak_queued > 0 and use.longest_wait_ns >= QUEUE_WAIT_NS
         ]
-
-    @property
-    def loops_seen(self) -> int:
-        """How many times a loop was started."""
-        return self._loops.seen
 
     @property
     def unavailable(self) -> tuple[str, ...]:

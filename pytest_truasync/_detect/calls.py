@@ -368,7 +368,7 @@ class CallProbe:
         watch.busy = True
         call, started = None, 0
         try:
-            call = self._begin(watch, target, predicate, args, kwargs)
+            call = self._begin(watch, target, predicate, args, kwargs, 3)
             started = self._clock()
             return original(*args, **kwargs)
         except BaseException:
@@ -386,8 +386,9 @@ class CallProbe:
         predicate: waits.Predicate | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        depth: int = 2,
     ) -> Timed | None:
-        """Put the call that the caller of our caller makes on record; return who times it."""
+        """Put the call that the frame so far up the stack makes on record; return who times it."""
         __tracebackhide__ = True
         code: bool | str = True
         try:
@@ -395,7 +396,7 @@ class CallProbe:
                 return None
         except Exception:  # noqa: BLE001 - wrong arguments: the call itself will say so
             return None
-        return self._enter(watch, target, code, args, originals.getframe(2)) or watch.work
+        return self._enter(watch, target, code, args, originals.getframe(depth)) or watch.work
 
     def _observe_attempt(
         self,
@@ -476,7 +477,9 @@ class CallProbe:
             self._off.add(target.name)
             self._guard.broken(target.name, error)
             return None
-        if call is not None and (refusal := self._guard.refuse(call)) is not None:
+        if call is None or watch.work is not None:  # what an offload is, is known at its end
+            return call
+        if (refusal := self._guard.refuse(call)) is not None:
             call.running = False
             raise refusal
         return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import concurrent.futures.thread
+import itertools
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -127,9 +128,10 @@ class OffloadProbe:
         self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
         self._guard = guard
         self._clock = clock
-        self._pools: dict[str, Pool] = {}
-        self._pool_keys: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
+        self._pools: list[Pool] = []
+        self._pool_of: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._numbers = itertools.count()
         self._ways: dict[str, Mapping[str, str] | None] = {}
         self._off = False
 
@@ -173,14 +175,21 @@ class OffloadProbe:
         def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
             if get_ident() not in threads:
                 return original(self, fn, *args, **kwargs)
-            return original(self, track(self, fn), *args, **kwargs)
+            fn = track(self, fn)
+            try:
+                future = original(self, fn, *args, **kwargs)
+            except BaseException:
+                _withdraw(fn)
+                raise
+            _await(fn, future)
+            return future
 
         def track(executor: Any, fn: Any) -> Any:
             return self._track(
                 fn,
                 originals.getframe(2),
                 f"{type(executor).__name__}.submit",
-                lambda site: self._pool(executor, site),
+                lambda site: self._executor_pool(executor, site),
             )
 
         return submit
@@ -271,20 +280,26 @@ class OffloadProbe:
             return original(self, fn, deliver, *args, **kwargs)
 
         def track(fn: Any) -> Any:
-            return self._track(
-                fn, originals.getframe(2), "trio.lowlevel.start_thread_soon", self._trio_pool
-            )
+            frame = originals.getframe(2)
+            via = "trio.lowlevel.start_thread_soon"
+            return self._track(fn, frame, via, lambda _: self._trio_pool(frame))
 
         patches.replace(module.ThreadCache, "start_thread_soon", dress(original, start_thread_soon))
 
-    def _trio_pool(self, _: CallSite) -> Pool | None:
+    def _trio_pool(self, frame: FrameType) -> Pool | None:
+        """Return the pool of `trio.to_thread.run_sync`, which has its token already."""
+        at: FrameType | None = frame
+        while at is not None and at.f_code.co_name != "to_thread_run_sync":
+            at = at.f_back
+        limiter = at.f_locals.get("limiter") if at is not None else None
+        if limiter is None or not hasattr(limiter, "total_tokens"):
+            return None
         threads = originals.modules.get("trio._threads")
         try:
-            limiter = threads.current_default_thread_limiter() if threads else None
-            capacity = limiter.total_tokens if limiter else 0
+            default = threads.current_default_thread_limiter() if threads else None
         except Exception:  # noqa: BLE001 - no limiter outside of a run
-            return None
-        return self._known_pool("trio default limiter", "trio's default limiter", capacity)
+            default = None
+        return self._limiter_pool(limiter, "trio's default limiter" if limiter is default else "")
 
     def _watch_anyio(self, patches: PatchStack, module: ModuleType) -> None:
         backend = getattr(module, "AsyncIOBackend", None)
@@ -296,14 +311,20 @@ class OffloadProbe:
         def run_sync_in_worker_thread(
             cls: Any, func: Any, args: Any, *more: Any, **named: Any
         ) -> Any:
-            if originals.get_ident() in threads:
-                limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
-                func = track(func, cls, limiter)
-            return original(cls, func, args, *more, **named)
+            if originals.get_ident() not in threads:
+                return original(cls, func, args, *more, **named)
+            limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
+            func = track(func, cls, limiter)
+            answer = original(cls, func, args, *more, **named)
+            _await(func, answer)
+            return answer
 
         def track(func: Any, cls: Any, limiter: Any) -> Any:
             def pool(_: CallSite) -> Pool | None:
-                return self._limiter_pool(limiter or cls.current_default_thread_limiter(), limiter)
+                if limiter is None:
+                    given = cls.current_default_thread_limiter()
+                    return self._limiter_pool(given, "anyio's default limiter")
+                return self._limiter_pool(limiter)
 
             return self._track(func, originals.getframe(2), "anyio.to_thread.run_sync", pool)
 
@@ -315,28 +336,32 @@ class OffloadProbe:
 
     # Pools.
 
-    def _pool(self, executor: Any, site: CallSite) -> Pool | None:
-        pool = self._pool_keys.get(executor)
+    def _executor_pool(self, executor: Any, site: CallSite) -> Pool:
+        pool = self._pool_of.get(executor)
         if pool is None:
             capacity = executor._max_workers
             name = type(executor).__name__
             default = executor._thread_name_prefix == "asyncio"
             shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
             key = shown if default else f"{shown} used at {site}"
-            pool = self._pool_keys[executor] = self._known_pool(key, shown, capacity, fresh=True)
+            pool = self._new_pool(executor, key, shown, capacity)
         return pool
 
-    def _limiter_pool(self, limiter: Any, given: Any) -> Pool | None:
-        capacity = limiter.total_tokens
-        shown = f"CapacityLimiter({capacity})" if given else "anyio's default limiter"
-        return self._known_pool(shown, shown, 0 if capacity == float("inf") else int(capacity))
+    def _limiter_pool(self, limiter: Any, name: str = "") -> Pool:
+        """Return the pool of a limiter of anyio or trio, whose threads have no other bound."""
+        pool = self._pool_of.get(limiter)
+        if pool is None:
+            tokens = limiter.total_tokens
+            shown = name or f"CapacityLimiter({tokens})"
+            capacity = 0 if tokens == float("inf") else int(tokens)
+            pool = self._new_pool(limiter, shown, shown, capacity)
+        return pool
 
-    def _known_pool(self, key: str, name: str, capacity: int, *, fresh: bool = False) -> Pool:
-        pool = self._pools.get(key)
-        if pool is None or (fresh and not pool.calls):
-            if len(self._pools) >= _MOST_POOLS:
-                self._pools.pop(next(iter(self._pools)))
-            pool = self._pools[key] = Pool(key, name, capacity)
+    def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
+        pool = self._pool_of[owner] = Pool(key, name, capacity, weakref.ref(owner))
+        if len(self._pools) >= _MOST_POOLS:
+            self._pools = [one for one in self._pools if not one.over][-_MOST_POOLS:]
+        self._pools.append(pool)
         return pool
 
     # Tracking.
@@ -355,7 +380,7 @@ class OffloadProbe:
 
         With *many* it is called for each of many items.
         """
-        if self._off or getattr(function, "__truasync__", False):
+        if self._off or getattr(function, "__truasync__", None) is not None:
             return function
         try:
             work = self._offload(function, frame, via, pool_of, bare=bare)
@@ -385,12 +410,15 @@ class OffloadProbe:
         user = stack.user
         site = self._reader.site(user) if user is not None else self._origin()
         fallback = self._reader.site(_library_frame(stack) or at)
-        pool = pool_of(site or fallback) if pool_of is not None else None
+        try:
+            pool = pool_of(site or fallback) if pool_of is not None else None
+        except TypeError:  # a limiter or executor of a kind that no weak reference can be made to
+            pool = None
+        number = next(self._numbers)
         if pool is not None:
-            pool.submitted()
-            pool.note_queue()
-            pool.site = pool.site or site
+            pool.submitted(number, site, PERMISSION.get())
         return Offload(
+            number=number,
             function=function,
             name=name_of(work_of(function)),
             via=via,
@@ -466,18 +494,19 @@ class OffloadProbe:
                 if on is not None:
                     probe._end(work, on, before)
 
-        run_offloaded.__truasync__ = True  # type: ignore[attr-defined]
+        run_offloaded.__truasync__ = offload  # type: ignore[attr-defined]
         return dress(function, run_offloaded)
 
     def _begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
         try:
             if work.pool is not None:
-                work.pool.started(self._clock() - work.submitted_ns)
+                work.pool.started(work.number, self._clock() - work.submitted_ns)
             before = read_clocks()  # reads a file, which is not the user's doing
             on = ThreadWatch(work, work=work)
             self._watch.push(on)
             return on, before
         except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
             self._guard.broken("offloads", error)
             return None, None
 
@@ -489,6 +518,7 @@ class OffloadProbe:
             for seen in self._judged(work, before, on):
                 self._watch.recorder.add(seen)
         except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
             self._guard.broken("offloads", error)
 
     def is_bridged(self, frame: FrameType) -> bool:
@@ -508,8 +538,8 @@ class OffloadProbe:
         """Tell whether *frame* shuts a pool down whose work is done: its threads end at once."""
         if frame.f_code.co_name != "shutdown" or frame.f_code.co_filename != _POOL_FILE:
             return False
-        pool = self._pool_keys.get(frame.f_locals.get("self"))
-        return pool is not None and pool.running <= 0 and pool.queued <= 0
+        pool = self._pool_of.get(frame.f_locals.get("self"))
+        return pool is not None and pool.idle
 
     def settle(self) -> None:
         """Report what the work that is still running has done so far."""
@@ -533,7 +563,23 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        return [use for pool in list(self._pools.values()) if (use := pool.take()) is not None]
+        used = [use for pool in list(self._pools) if (use := pool.take()) is not None]
+        self._pools = [pool for pool in self._pools if not pool.over]
+        return used
+
+
+def _await(tracked: Any, answer: Any) -> None:
+    """Tell the pool of a function that it was given what its result will come by."""
+    work = getattr(tracked, "__truasync__", None)
+    if work is not None and work.pool is not None:
+        work.pool.awaited(work.number, answer)
+
+
+def _withdraw(tracked: Any) -> None:
+    """Tell the pool that it was not given the function after all."""
+    work = getattr(tracked, "__truasync__", None)
+    if work is not None and work.pool is not None:
+        work.pool.withdrawn(work.number)
 
 
 def _starts_pool_worker(frame: FrameType) -> bool:

@@ -254,10 +254,15 @@ class FileSorter:
                 return self._installed_file(path, path[len(below) :])
         return self._installed_file(path, path.rpartition("/")[2])
 
+    def _is_named(self, rest: str) -> bool:
+        """Tell whether a file of an installed package is in one that is the user's own."""
+        dotted = rest.removesuffix(".py").replace("/", ".") + "."
+        return any(dotted.startswith(f"{name}.") for name in self._packages)
+
     def _installed_file(self, path: str, rest: str) -> SourceFile:
         top, _, inside = rest.partition("/")
         package = top.removesuffix(".py")
-        if package in self._packages:
+        if self._packages and self._is_named(rest):
             return SourceFile(Role.USER, path, package)
         role = _FILE_ROLES.get((package, inside)) or _PACKAGE_ROLES.get(package, Role.LIBRARY)
         return SourceFile(role, path, _module_name(rest))

@@ -45,7 +45,6 @@ class LoopProbe:
         self._resting: dict[int, ThreadWatch] = {}
         """What is known of threads whose loop has stopped: most start one again for each test."""
         self._trio_context: Any = None
-        self.seen = 0
 
     def install(self, patches: PatchStack, imports: ImportHooks) -> None:
         """Watch the loops that start from now on."""
@@ -70,21 +69,22 @@ class LoopProbe:
 
         return set_running_loop
 
-    def _enter(self, loop: Any) -> None:
+    def _enter(self, loop: Any) -> bool:
+        """Put the calling thread on watch; False where it is for this loop already."""
         ident = originals.get_ident()
         known = self._watch.threads.get(ident)
         watch = None
         if known is None:
             watch = self._resting.pop(ident, None)
         elif known.loop is loop:
-            return
+            return False
         elif known.work is not None:
             known.work.hosted = True
         if watch is None:
             watch = ThreadWatch(self._watch.recorder)
         watch.loop = loop
-        self.seen += 1
         self._watch.push(watch)
+        return True
 
     def _leave(self) -> None:
         ident = originals.get_ident()
@@ -101,22 +101,21 @@ class LoopProbe:
         probe = self
 
         def run_forever(loop: Any) -> Any:
-            probe._enter(loop)
+            entered = probe._enter(loop)
             try:
                 return original(loop)
             finally:
-                probe._leave()
+                if entered:
+                    probe._leave()
 
         patches.replace(uvloop.Loop, "run_forever", run_forever)
 
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.unrolled_run
         watch = self._watch
-        probe = self
 
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             # Only while it runs: in guest mode another loop, or none, has the thread in between.
-            probe.seen += 1
             steps = original(*args, **kwargs)
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
             step, value = steps.send, None

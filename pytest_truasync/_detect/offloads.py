@@ -31,6 +31,8 @@ WORKED: Final = "TRU302"
 class Offload:
     """Work that one line took off the loop."""
 
+    number: int
+    """Of all work of the run."""
     function: Any
     name: str
     """Of the function, for people."""
@@ -55,6 +57,9 @@ class Offload:
     told: bool = False
     """What it did up to the end of a test has been reported."""
     explained_ns: int = 0
+    cut: bool = False
+    """A call of it was told at the end of a test while it still ran, so that nothing can be said
+    of waits that no probe explains."""
 
     def add(self, target: str, started_ns: int, ended_ns: int) -> None:
         """Take in a wait that is nobody's fault."""
@@ -63,12 +68,14 @@ class Offload:
     def fold(self, call: Call) -> None:
         """Take in a call that was made inside."""
         self.explained_ns += call.waited_ns
-        key = (call.code, call.target, call.site)
+        self.cut = self.cut or call.running
+        key = (call.code, call.target, call.site, call.permission)
         group = self.groups.get(key)
         if group is None:
             if len(self.groups) >= 500:
                 return
-            group = self.groups.setdefault(key, Group(call))
+            new = Group(call)  # before the look-up: `settle` may take the groups meanwhile
+            group = self.groups.setdefault(key, new)
             if len(self.doing) < 3:
                 self.doing.add(call.target)
         group.add(call)
@@ -132,7 +139,7 @@ class OffloadJudge:
         seen: list[Observation] = []
         if work.hosted:
             return seen
-        for group in work.groups.values():
+        for group in list(work.groups.values()):
             call = group.first
             code = self._codes.get(call.code)
             if code is None or (work.bare and (not work.answered or code == "TRU360")):
@@ -149,6 +156,7 @@ class OffloadJudge:
                     total_ns=group.total_ns,
                     longest_ns=group.longest_ns,
                     chain=(*work.chain, *call.chain),
+                    permission=call.permission,
                 )
             )
         if seen or work.told:
@@ -184,7 +192,7 @@ class OffloadJudge:
         5 ms; while it waits for a turn, it stands in the queue for a processor.
         """
         after = read_clocks()
-        if before is None or after is None:
+        if before is None or after is None or work.cut:
             return 0, 0
         cpu = after.thread_ns - before.thread_ns
         waited = after.wall_ns - before.wall_ns - cpu - work.explained_ns
@@ -212,6 +220,7 @@ class OffloadJudge:
         longest_ns: int = 0,
         chain: tuple[CallSite, ...] = (),
         detail: str = "",
+        permission: str = "",
     ) -> Observation:
         site = work.site or inner or self._reader.site_of(work_of(work.function)) or work.fallback
         return Observation(
@@ -225,7 +234,7 @@ class OffloadJudge:
             count=count,
             total_ns=total_ns,
             longest_ns=longest_ns,
-            permission=work.permission,
+            permission="\n".join(filter(None, (work.permission, permission))),
             pool=work.pool.key if work.pool is not None else "",
             detail=detail,
         )

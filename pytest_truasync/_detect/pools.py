@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_truasync._model import CallSite, PoolUse
 
@@ -14,7 +16,11 @@ class Pool:
     key: str
     name: str
     capacity: int
-    queued: int = 0
+    owner: weakref.ref[Any] | None = None
+    """The executor or limiter; None where no weak reference can be made."""
+    waiting: dict[int, weakref.ref[Any] | None] = field(default_factory=dict)
+    """Number of a call that stands in the queue → its future or coroutine, as soon as it is known.
+    One that is cancelled there never runs, and goes when that is gone."""
     running: int = 0
     calls: int = 0
     peak_running: int = 0
@@ -22,26 +28,49 @@ class Pool:
     longest_wait_ns: int = 0
     total_wait_ns: int = 0
     site: CallSite | None = None
+    permission: str = ""
 
-    def submitted(self) -> None:
-        """One more call stands in the queue."""
+    def submitted(self, call: int, site: CallSite | None, permission: str) -> None:
+        """One more call stands in the queue; take the length of what stands behind a full pool."""
+        if not self.calls:
+            self.site, self.permission = site, permission
         self.calls += 1
-        self.queued += 1
+        self.waiting[call] = None
+        if self.capacity:
+            waiting = len(self.waiting) - max(0, self.capacity - self.running)
+            self.peak_queued = max(self.peak_queued, waiting)
 
-    def started(self, waited_ns: int) -> None:
+    def awaited(self, call: int, answer: Any) -> None:
+        """Take note of the future or coroutine of a call that may still stand in the queue."""
+        if call in self.waiting:
+            waiting = self.waiting
+            waiting[call] = weakref.ref(answer, lambda _: waiting.pop(call, None))
+
+    def withdrawn(self, call: int) -> None:
+        """A call was refused."""
+        self.waiting.pop(call, None)
+
+    @property
+    def idle(self) -> bool:
+        """No call runs, and none that is not cancelled waits."""
+        return self.running <= 0 and all(
+            ref is not None and ((future := ref()) is None or future.cancelled())
+            for ref in list(self.waiting.values())
+        )
+
+    @property
+    def over(self) -> bool:
+        """Its executor is gone, and nothing runs there any more."""
+        return self.running <= 0 and self.owner is not None and self.owner() is None
+
+    def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*."""
         # Those that a free worker takes at once were in no queue.
-        self.queued -= 1
+        self.waiting.pop(call, None)
         self.running += 1
         self.peak_running = max(self.peak_running, self.running)
         self.longest_wait_ns = max(self.longest_wait_ns, waited_ns)
         self.total_wait_ns += waited_ns
-
-    def note_queue(self) -> None:
-        """Take the length of the queue behind a full pool."""
-        if self.capacity:
-            waiting = self.queued - max(0, self.capacity - self.running)
-            self.peak_queued = max(self.peak_queued, waiting)
 
     def ended(self) -> None:
         """A call ended."""
@@ -61,6 +90,7 @@ class Pool:
             longest_wait_ns=self.longest_wait_ns if self.peak_queued > 0 else 0,
             total_wait_ns=self.total_wait_ns if self.peak_queued > 0 else 0,
             site=self.site,
+            permission=self.permission,
         )
         self.calls = self.peak_queued = self.longest_wait_ns = self.total_wait_ns = 0
         self.peak_running = self.running

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import _thread
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -12,7 +13,13 @@ from pytest_truasync._model import CallSite, Observation, Phase, merge_observati
 MOST_GROUPS: Final = 5_000
 """Groups kept for one test; what comes after is counted and dropped (TRU905)."""
 
-Clock = Callable[[], int]
+_PATIENCE_S: Final = 1
+"""A lock that a fork left taken is not waited for longer."""
+
+# Held before the probes replace them; `with lock` would go through what they put in place.
+_Mutex: Final = _thread.RLock
+_acquire: Final = _thread.RLock.acquire
+_release: Final = _thread.RLock.release
 
 
 @dataclass(slots=True)
@@ -111,8 +118,10 @@ class ThreadWatch:
         if call is None:
             return
         taken_ns = call.taken_ns
-        self.explained_ns += taken_ns  # no call from here to the next line: both or none
-        self.call = None
+        if self.call is not call:  # another thread has done it meanwhile
+            return
+        self.call = None  # no call from above to here: only one of them does it
+        self.explained_ns += taken_ns
         if not call.brief:
             self.sink.fold(call)
 
@@ -140,34 +149,48 @@ class Recorder:
     groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
     ready: dict[tuple[Any, ...], Observation] = field(default_factory=dict)
     dropped: int = 0
+    _mutex: Any = field(default_factory=_Mutex)
+    """Loops and workers in several threads add, and the test's thread drains."""
 
     def fold(self, call: Call) -> None:
         """Count a finished call in its group."""
         key = (call.code, call.target, call.site, call.permission)
-        group = self.groups.get(key)
-        if group is None:
-            if len(self.groups) >= MOST_GROUPS:
-                self.dropped += 1
-                return
-            group = self.groups.setdefault(key, Group(call))
-        group.add(call)
+        held = _acquire(self._mutex, True, _PATIENCE_S)
+        try:
+            group = self.groups.get(key)
+            if group is None:
+                if len(self.groups) >= MOST_GROUPS:
+                    self.dropped += 1
+                    return
+                group = self.groups[key] = Group(call)
+            group.add(call)
+        finally:
+            if held:
+                _release(self._mutex)
 
     def add(self, seen: Observation) -> None:
         """Count a ready observation in."""
         key = (*seen.key, seen.permission, seen.pool, seen.inner)
-        known = self.ready.get(key)
-        if known is None:
-            if len(self.ready) >= MOST_GROUPS:
+        held = _acquire(self._mutex, True, _PATIENCE_S)
+        try:
+            known = self.ready.get(key)
+            if known is not None:
+                self.ready[key], _ = merge_observations((known, seen))
+            elif len(self.ready) >= MOST_GROUPS:
                 self.dropped += 1
-                return
-            self.ready[key] = seen
-            return
-        self.ready[key], _ = merge_observations((known, seen))
+            else:
+                self.ready[key] = seen
+        finally:
+            if held:
+                _release(self._mutex)
 
     def drain(self, test: str, when: Phase) -> Iterator[Observation]:
         """Hand out what was seen since the last time."""
+        held = _acquire(self._mutex, True, _PATIENCE_S)
         groups, self.groups = self.groups, {}
         ready, self.ready = self.ready, {}
+        if held:
+            _release(self._mutex)
         for group in groups.values():
             yield group_observation(group, test, when)
         for seen in ready.values():

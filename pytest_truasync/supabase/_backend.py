@@ -54,7 +54,10 @@ class Backend:
         """Declare the tables of *schema*, beside those there are."""
         self.altered = True
         if not self.store.tables:
+            before = self.engine
             self._build(read_schema(schema))
+            self.engine.db_aggregates = before.db_aggregates
+            self.engine.text_search = before.text_search
             return
         # Bare tables may refer to those there are: no schema of their own to be checked alone.
         given = (schema,) if isinstance(schema, Table) else schema

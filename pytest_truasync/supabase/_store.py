@@ -284,7 +284,7 @@ class Store:
                 self.append(state, row, relation)
                 added.append(row)
             constraints.check_references(self, relation, added)
-        except ApiError:
+        except BaseException:
             self.restore(before)
             raise
         types = relation.types
