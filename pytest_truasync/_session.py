@@ -158,7 +158,7 @@ class Session:
         seen, self._held = self._held, []
         pools, self._held_pools = self._held_pools, []
         if pools:
-            seen += Detector.full_pools(pools, self._test, when)
+            seen += self._detector.full_pools(pools, self._test, when)
         held = _allow.held(one.permission for one in seen)
         in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
         if not seen and not pools and not (ran and in_force):

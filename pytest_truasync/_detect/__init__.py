@@ -234,22 +234,23 @@ class Detector:
         """Return how full each pool was since the last time."""
         return self._offloads.pools()
 
-    @staticmethod
-    def full_pools(pools: Iterable[PoolUse], test: str, when: Phase) -> list[Observation]:
+    def full_pools(self, pools: Iterable[PoolUse], test: str, when: Phase) -> list[Observation]:
         """Return an observation for each pool that made calls wait."""
         return [
-            Observation(
-                code="TRU303",
-                target=use.name,
-                primitive=use.name,
-                site=use.site or CallSite("", 0),
-                count=use.calls,
-                total_ns=use.total_wait_ns,
-                longest_ns=use.longest_wait_ns,
-                test=test,
-                when=when,
-                permission=use.permission,
-                pool=use.key,
+            self.reader.with_source(
+                Observation(
+                    code="TRU303",
+                    target=use.name,
+                    primitive=use.name,
+                    site=use.site or CallSite("", 0),
+                    count=use.calls,
+                    total_ns=use.total_wait_ns,
+                    longest_ns=use.longest_wait_ns,
+                    test=test,
+                    when=when,
+                    permission=use.permission,
+                    pool=use.key,
+                )
             )
             for use in pools
             if use.capacity and use.peak_queued > 0 and use.longest_wait_ns >= QUEUE_WAIT_NS

@@ -17,7 +17,7 @@ from pytest_truasync._detect.callsite import (
 )
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.marks import mark_of
-from pytest_truasync._detect.recorder import Call, ThreadWatch
+from pytest_truasync._detect.recorder import Call, Place, ThreadWatch
 from pytest_truasync._model import PERMISSION, CallSite, Target
 
 _FILE_CODES: Final = frozenset({"TRU230", "TRU231", "TRU232", "TRU240", "TRU250"})
@@ -116,7 +116,9 @@ class CallReader:
             at = names[-1] if names and not stack.in_worker else frame
         first = names[-1] if names else None
         entry = mark_of(first) if first is not None else None
-        place = (id(at), at.f_lasti)
+        # The next frame may stand in the same memory; a runner's frame is one for all callbacks.
+        running = at.f_code.co_name in CALLBACK_RUNNERS and stack.nearest is Role.LOOP
+        place = None if running else (id(at), at.f_code, at.f_lasti)
         known = watch.call
         rank = _RANKS.get(kind, _TOP_RANK)
         if known is not None and _same_call(known, entry, place, target):
@@ -229,12 +231,12 @@ def _code_key(names: list[FrameType]) -> tuple[str, Any] | None:
     return (names[-1].f_code.co_filename, names[-1].f_code) if names else None
 
 
-def _same_call(known: Call, entry: object, place: tuple[int, int], target: Target) -> bool:
+def _same_call(known: Call, entry: object, place: Place | None, target: Target) -> bool:
     if entry is not None or known.entry is not None:
         return known.entry == entry
     # The line calls C code that waits in two ways, such as `input()`: one call. The same wait
     # again is a loop around it.
-    return known.place == place and known.primitive != target.name
+    return place is not None and known.place == place and known.primitive != target.name
 
 
 def _refine(named: str, own: str) -> str:

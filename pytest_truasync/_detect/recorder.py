@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals
@@ -22,6 +23,10 @@ _acquire: Final = _thread.RLock.acquire
 _release: Final = _thread.RLock.release
 
 
+Place = tuple[int, CodeType, int]
+"""Number of a frame, its code and its instruction."""
+
+
 @dataclass(slots=True)
 class Call:
     """One call that a user's line made, while it is being watched."""
@@ -36,8 +41,8 @@ class Call:
     """Mark of the library function called; None where the line called the target itself."""
     steady: bool
     """The call cannot be suspended: from its first wait to its last it held the thread."""
-    place: tuple[int, int]
-    """Number of the user's frame, and its instruction."""
+    place: Place | None
+    """Of the user's line; None where a loop itself makes the call, as a callback."""
     rank: int
     started_ns: int
     total_ns: int = 0

@@ -75,6 +75,19 @@ def test_loading_more(supabase_mock: SupabaseMock) -> None:
     assert supabase_mock.rows("items") == [{"id": 1, "name": "a"}]
 
 
+def test_settings_made_before_the_schema(supabase_mock: SupabaseMock) -> None:
+    supabase_mock.db_aggregates, supabase_mock.text_search = True, "simple"
+    supabase_mock.load(ITEMS)
+    assert (supabase_mock.db_aggregates, supabase_mock.text_search) == (True, "simple")
+
+
+def test_rows_are_added_all_or_none(supabase_mock: SupabaseMock) -> None:
+    supabase_mock.load(ITEMS)
+    with pytest.raises(SchemaError, match="idd"):
+        supabase_mock.insert("items", [{"id": 2}, {"idd": 3}])
+    assert supabase_mock.rows("items") == [{"id": 1, "name": "a"}]
+
+
 def test_rows(supabase_mock: SupabaseMock) -> None:
     supabase_mock.load(ITEMS)
     supabase_mock.insert("items", [{"id": n, "name": "b"} for n in range(2, 15)])
