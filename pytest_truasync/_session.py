@@ -150,7 +150,7 @@ class Session:
             ran: whether the test itself ran, so that a permission could have been of use.
 
         Returns:
-            What travels with the report, if anything, and the text for a test to be failed.
+            What travels with the report, if anything, and the text for a test that is to fail.
         """
         if self._detector is None:
             return None, ""
@@ -165,7 +165,7 @@ class Session:
             return None, ""
         verdict = judge(seen, in_force, self._policy, pools)
         text = ""
-        if verdict.violations:
+        if verdict.violations and self.settings.mode != "warn":
             text = terminal.failure_text(verdict.violations, verdict.pools)
         return verdict_to_json(verdict), text
 

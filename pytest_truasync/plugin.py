@@ -142,7 +142,7 @@ class Hooks:
         travel, text = self._session.judge(report.when, ran=ran)
         if travel is not None:
             report.truasync = travel  # type: ignore[attr-defined]
-        if text and self._settings.mode != "warn":
+        if text:
             _fail(report, text)
         return report
 

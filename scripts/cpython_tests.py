@@ -143,6 +143,8 @@ class Recorder:
 def child(out: str, way: str, path: str) -> int:
     """Run the tests of *path* in this process, with the plugin of the checkout that this is in."""
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    # A shell starts what is in the background deaf to it, and tests that interrupt would not end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import pytest
 
     args = [path, "-q", "-s", "--assert=plain", "--tb=short", "--import-mode=importlib"]

@@ -31,8 +31,15 @@ WORKER_FRAME: Final = "run_offloaded"
 
 # An attribute of an enumeration is looked up anew each time.
 _USER: Final = Role.USER
+_LIBRARY: Final = Role.LIBRARY
+_STDLIB: Final = Role.STDLIB
 _LOOP: Final = Role.LOOP
 _QUIET: Final = Role.QUIET
+_LAZY: Final = Role.LAZY
+_IMPORT: Final = Role.IMPORT
+_BRIDGE: Final = Role.BRIDGE
+_PLUMBING: Final = Role.PLUMBING
+_OURS: Final = Role.OURS
 
 CO_GENERATOR: Final = 0x20
 CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
@@ -87,37 +94,41 @@ class FrameReader:
                 break
             code = at.f_code  # asked for once: it raises an audit event
             role = roles[code.co_filename]
-            if role is Role.USER:
+            if role is _USER:
                 found.user = at
                 if not nearest_known:
                     found.nearest = role
                 return found
-            if role is Role.LOOP and code.co_name in CALLBACK_RUNNERS:
+            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
                 if not nearest_known:
                     found.nearest = role
                 return found
-            if role is Role.OURS and code.co_name == WORKER_FRAME:
-                found.in_worker = True
-                return found
-            if role is Role.STDLIB or role is Role.LAZY:
+            if role is _STDLIB or role is _LAZY:
                 if code.co_name in _THREAD_ENTRY and code.co_filename == _THREADING:
                     at = at.f_back
                     continue
                 between.append(at)
-                found.lazy = found.lazy or role is Role.LAZY
-            elif role is Role.BRIDGE and code.co_name in _WORKER_SIDE:
+                found.lazy = found.lazy or role is _LAZY
+            elif role is _OURS:
+                if code.co_name == WORKER_FRAME:
+                    found.in_worker = True
+                    return found
+            elif role is _PLUMBING or (role is _BRIDGE and code.co_name in _WORKER_SIDE):
                 pass
-            elif role is not Role.PLUMBING and role is not Role.OURS:
+            else:
                 if not nearest_known:
                     nearest_known = True
                     found.nearest = role
-                if role is Role.LIBRARY:
+                    if role is _QUIET or role is _IMPORT:
+                        found.importing = role is _IMPORT
+                        return found  # nobody's, whoever is above
+                if role is _LIBRARY:
                     if found.library < 0:
                         found.library = len(between)
                     between.append(at)
-                elif role is Role.IMPORT:
-                    found.importing = True
-                elif role is Role.BRIDGE:
+                elif role is _IMPORT:
+                    found.importing = True  # of a module, by a library
+                elif role is _BRIDGE:
                     found.bridge = True
             at = at.f_back
         return found

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.callsite import FrameReader
-from pytest_truasync._detect.clocks import queue_delay_ns
+from pytest_truasync._detect.clocks import STALE_NS, native_id, queue_delay_ns
 from pytest_truasync._detect.pools import Pool
 from pytest_truasync._detect.recorder import Call, Group, ThreadWatch
 from pytest_truasync._model import CallSite, Observation
@@ -23,6 +23,7 @@ UNSEEN_WAIT_NS: Final = 50_000_000
 UNSEEN_PER_SWITCH_NS: Final = 15_000_000
 """A wait for the GIL ends every 5 ms to ask for it again; a wait for a socket does not."""
 
+_MOST_THREADS: Final = 1_000
 _WAITED: Final = "TRU301"
 WORKED: Final = "TRU302"
 
@@ -93,18 +94,38 @@ class Clocks:
     """In the queue for a processor; -1 where this system does not tell."""
 
 
+_delays: Final[dict[int, tuple[int, int]]] = {}
+"""Thread → when it was last asked how long it has stood in the queue for a processor, and that."""
+
+
 def read_clocks() -> Clocks | None:
-    """Return the clocks of the calling thread, or None where a thread has none."""
+    """Return the clocks of the calling thread, or None where a thread has none.
+
+    The time in the queue is read from a file, at most ten times a second: it may be too little.
+    """
     if originals.thread_time_ns is None:
         return None
     usage = originals.thread_usage
+    now = originals.clock_ns()
+    thread = native_id()  # the other number is given again to the next thread
+    asked_ns, delay_ns = _delays.get(thread, (0, 0))
+    if now - asked_ns > STALE_NS:
+        delay_ns = _ask_delay(thread, now)
     return Clocks(
-        originals.clock_ns(),
+        now,
         originals.thread_time_ns(),
         originals.process_time_ns(),
         usage().ru_nvcsw if usage is not None else -1,
-        queue_delay_ns(),
+        delay_ns,
     )
+
+
+def _ask_delay(thread: int, now: int) -> int:
+    delay_ns = queue_delay_ns()
+    if len(_delays) >= _MOST_THREADS:
+        _delays.clear()
+    _delays[thread] = (now, delay_ns)
+    return delay_ns
 
 
 class OffloadJudge:
@@ -196,8 +217,9 @@ class OffloadJudge:
             return 0, 0
         cpu = after.thread_ns - before.thread_ns
         waited = after.wall_ns - before.wall_ns - cpu - work.explained_ns
-        if before.delay_ns >= 0:
-            waited -= max(0, after.delay_ns - before.delay_ns)
+        if waited >= UNSEEN_WAIT_NS and before.delay_ns >= 0:
+            delay_ns = _ask_delay(native_id(), after.wall_ns)
+            waited -= max(0, delay_ns - before.delay_ns)
         others = after.process_ns - before.process_ns - cpu
         if waited < UNSEEN_WAIT_NS or others > waited // 2:
             return 0, cpu
