@@ -52,9 +52,9 @@ class Pool:
 
     @property
     def idle(self) -> bool:
-        """No call runs, and none that is not cancelled waits."""
+        """No call runs, and none waits but those that are cancelled."""
         return self.running <= 0 and all(
-            ref is not None and ((future := ref()) is None or future.cancelled())
+            ref is not None and ((future := ref()) is None or future.done())
             for ref in list(self.waiting.values())
         )
 

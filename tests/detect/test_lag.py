@@ -246,7 +246,7 @@ def test_a_call_that_never_takes_long_is_not_blamed() -> None:
 
 def operator_then_call(size: int) -> int:
     found = 3**size
-    return len(found)  # type: ignore[arg-type]
+    return len(found)
 
 
 def test_the_operator_before_it_is() -> None:
