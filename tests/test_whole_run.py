@@ -318,3 +318,29 @@ def test_limiters_of_trio(pytester: pytest.Pytester) -> None:
     assert pools["CapacityLimiter(7)"] == 7
     assert pools["CapacityLimiter(inf)"] == 0
     assert pools["trio's default limiter"] == 40
+
+
+def test_what_the_standard_library_holds_by_another_name(pytester: pytest.Pytester) -> None:
+    """A class may have bound a function before it was replaced."""
+    pytester.makepyfile("""
+        import pathlib, selectors, socket
+
+        HERE = pathlib.Path(__file__).parent
+
+        async def test_search():
+            list(HERE.rglob("*.txt"))
+            list(HERE.glob("*/x"))
+            selector = selectors.SelectSelector()
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                selector.register(ours, selectors.EVENT_READ)
+                selector.select(0)
+                selector.select(0.001)
+    """)
+    run(pytester)
+    sources = [source for _, source in told(pytester)]
+    assert sources == [
+        'list(HERE.glob("*/x"))',
+        'list(HERE.rglob("*.txt"))',
+        "selector.select(0.001)",
+    ]

@@ -42,6 +42,12 @@ _DEFAULTS: Final = (
     "multiprocessing.connection.Connection._recv",
 )
 """Functions of the standard library that hold a target as the default of an argument."""
+_ATTRIBUTES: Final = (
+    "glob._StringGlobber.lstat",
+    "glob._StringGlobber.scandir",
+    "selectors.SelectSelector._select",
+)
+"""Classes of the standard library that hold a target as an attribute."""
 
 _POLLS: Final = frozenset({"select.epoll.poll", "select.poll.poll", "select.devpoll.poll"})
 _WARNING: Final = ("sqlite3.",)
@@ -197,6 +203,8 @@ class CallProbe:
                 self._aliased = True
         for name in _DEFAULTS:
             self._rebind_defaults(patches, name)
+        for name in _ATTRIBUTES:
+            self._rebind_attribute(patches, name)
 
     def _rebind_defaults(self, patches: PatchStack, name: str) -> None:
         owner, _, method = name.rpartition(".")
@@ -205,6 +213,15 @@ class CallProbe:
         if isinstance(function, FunctionType) and given is not None:
             function.__defaults__ = tuple(self._twins.get(id(one), one) for one in given)
             patches.callback(setattr, function, "__defaults__", given)
+
+    def _rebind_attribute(self, patches: PatchStack, name: str) -> None:
+        place, _, attribute = name.rpartition(".")
+        owner = _locate(place)
+        value = vars(owner).get(attribute) if owner is not None else None
+        twin = self._twins.get(id(getattr(value, "__func__", value)))
+        if owner is not None and twin is not None:
+            new = staticmethod(twin) if isinstance(value, staticmethod) else twin
+            patches.replace(owner, attribute, new)
 
     def _holds(self, value: object) -> bool:
         """Tell whether a class or function has a target where it cannot be replaced."""
