@@ -38,6 +38,24 @@ class TestRaise:
         result.assert_outcomes(passed=1, failed=1)
         assert told(pytester) == [("TRU351", "await asyncio.to_thread(time.sleep, 0.001)")]
 
+    def test_a_library_that_reads_a_file_first(self, pytester: pytest.Pytester) -> None:
+        """Both modes give one call the same rule, so that one permission serves both."""
+        pytester.makepyfile("""
+            import pytest
+            import requests
+
+            @pytest.mark.allow_blocking("TRU210", reason="the SDK is sync")
+            async def test_allowed():
+                with pytest.raises(requests.ConnectionError):
+                    requests.get("http://127.0.0.1:9/")
+
+            async def test_not():
+                requests.get("http://127.0.0.1:9/")
+        """)
+        result = run(pytester, "--truasync-mode=raise")
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["*BlockingCallError: truasync: 1 violation, TRU210*"])
+
     def test_workers_that_were_asked_for_but_not_started(self, pytester: pytest.Pytester) -> None:
         """`--pdb` makes none of `-n auto`: then this process runs the tests."""
         pytester.makepyfile("""

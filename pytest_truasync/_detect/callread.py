@@ -81,7 +81,7 @@ class CallReader:
         self._idle = idle
         self._origin = origin
         self._clock = clock
-        self._sites: dict[tuple[Any, ...], tuple[CallSite, str, str]] = {}
+        self._sites: dict[tuple[Any, ...], tuple[CallSite, str, str, bool]] = {}
 
     def read(
         self,
@@ -164,14 +164,15 @@ class CallReader:
         if found is None:
             reader = self._reader
             public = [reader.public_name(frame) for frame in reversed(names)]
-            rule = kind
+            rule = named = kind
             if kind != _LAZY_LOAD:
-                rule = _refine(self._name_code(public, own_code), own_code)
+                named = self._name_code(public, own_code)
+                rule = _refine(named, own_code)
             name = next(filter(None, map(_spoken, reversed(names), public)), target.name)
-            found = (reader.site(at), name, rule)
+            found = (reader.site(at), name, rule, named == rule)
             if len(self._sites) < 50_000:
                 self._sites[key] = found
-        call.site, call.target, call.code = found
+        call.site, call.target, call.code, call.settled = found
         call.primitive = target.name
         if not call.chain:
             call.chain = self._reader.chain(at)

@@ -496,7 +496,7 @@ class CallProbe:
             return None
         if call is None or watch.work is not None:  # what an offload is, is known at its end
             return call
-        if (refusal := self._guard.refuse(call)) is not None:
+        if call.settled and (refusal := self._guard.refuse(call)) is not None:
             call.running = False
             raise refusal
         return call

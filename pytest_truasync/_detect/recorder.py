@@ -52,6 +52,8 @@ class Call:
     """Longest of these waits, which names the primitive."""
     running: bool = True
     """It is in a primitive now."""
+    settled: bool = True
+    """Its rule is known: no call of a network library that has only read a file so far."""
     brief: bool = False
     """A lock that was free again before anybody could call it a wait."""
 

@@ -9,10 +9,10 @@ UNUSED_PERMISSION = Rule(
     name="unused-permission",
     level="warning",
     summary="{target} let nothing through",
-    instead="remove it; what it allowed is gone",
+    instead="remove it, or mend what it names",
     why=(
         "A permission that nothing needs any more would hide the next blocking call at its place. "
-        "It is reported after a full run only: nothing deselected, failed or left out. Under "
+        "It is reported after a full run only: nothing left out, no test failed by itself. Under "
         "truasync_strict_allow = true it fails the run."
     ),
     bad="""\
