@@ -92,26 +92,5 @@ def check(pytester: pytest.Pytester, sample: str, *options: str) -> Any:
     return report
 
 
-def check_stalls(pytester: pytest.Pytester, sample: str, *options: str, runs: int = 3) -> None:
-    """Run a sample of stalls, again where one was missed, and compare it with its comments.
-
-    What is told of a stall is a lower bound: on a machine that has more to do than it can, a
-    sampler may be too late to be sure. Each must be told in one of the runs, nothing else in any.
-    """
-    wanted = {one[:-1]: one[-1] for one in expected(SAMPLES / sample, "expect")}
-    best: dict[tuple[str, int, str, str, str], int] = {}
-    for _ in range(runs):
-        seen = reported(run(pytester, sample, *options), "violations", "warnings")
-        wrong = {one for one in seen if one[-1] > wanted.get(one[:-1], 0)}
-        if wrong:
-            pytest.fail(f"reported, but not expected:\n{_lines(wrong)}", pytrace=False)
-        for one in seen:
-            best[one[:-1]] = max(best.get(one[:-1], 0), one[-1])
-        if best == wanted:
-            return
-    missed = {(*key, count) for key, count in wanted.items() if best.get(key, 0) < count}
-    pytest.fail(f"expected, but not reported in {runs} runs:\n{_lines(missed)}", pytrace=False)
-
-
 def _lines(seen: set[Seen]) -> str:
     return "\n".join(" ".join(map(str, one)) for one in sorted(seen))

@@ -13,7 +13,7 @@ from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from stories import check_stalls, run
+from stories import check, run
 
 from pytest_truasync._detect import blame as blaming
 from pytest_truasync._detect import lag
@@ -669,13 +669,13 @@ def test_not_wanted(bench: Bench) -> None:
 
 
 def test_stalls(pytester: pytest.Pytester) -> None:
-    check_stalls(pytester, "stalls", "--truasync-stall-threshold=50ms")
+    check(pytester, "stalls", "--truasync-stall-threshold=50ms")
 
 
 def test_other_loops(pytester: pytest.Pytester) -> None:
     pytest.importorskip("trio")
     pytest.importorskip("uvloop")
-    check_stalls(pytester, "stalls_other", "--truasync-stall-threshold=50ms")
+    check(pytester, "stalls_other", "--truasync-stall-threshold=50ms")
 
 
 def test_threshold(pytester: pytest.Pytester) -> None:
