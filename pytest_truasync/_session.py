@@ -119,13 +119,18 @@ class Session:
 
     def begin(self, test: str, permissions: tuple[Permission, ...]) -> None:
         """Begin a test; what was seen since the last one was nobody's."""
-        news = []
-        if self._detector is not None and not self._detector.idle:
-            news = [one for one in self._detector.drain("", "setup") if is_health(one.code)]
-            self._detector.pools()
+        news = self._news("setup")
         _allow.take_entered()
         self._test, self._permissions = test, permissions
         self._held, self._held_pools = news, []
+
+    def _news(self, when: Phase) -> list[Observation]:
+        """Return what the plugin says of itself; what else was seen since is nobody's."""
+        if self._detector is None or self._detector.idle:
+            return []
+        seen = self._detector.drain("", when)
+        self._detector.pools()
+        return [one for one in seen if is_health(one.code)]
 
     def note_consoles(self) -> None:
         """Take note of what standard output and error are now: writing there is not watched."""
@@ -196,9 +201,7 @@ class Session:
             whole: every test that was collected ran to its end.
             everywhere: no path was named, so that the ini lines spoke of what was run.
         """
-        if self._detector is not None and not self._detector.idle:
-            news = [one for one in self._detector.drain("", "teardown") if is_health(one.code)]
-            self._verdicts.append(judge(news, (), self._policy))
+        self._verdicts.append(judge(self._news("teardown"), (), self._policy))
         total = merge(self._verdicts)
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:

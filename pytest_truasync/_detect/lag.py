@@ -11,7 +11,6 @@ long the sampler waited for the GIL is then how long the call took, at least.
 
 from __future__ import annotations
 
-import _thread
 import gc
 import sys
 import threading
@@ -65,9 +64,6 @@ _debugging_tool: Final[Callable[[], str | None]] = (
     partial(_monitoring.get_tool, _monitoring.DEBUGGER_ID) if _monitoring else lambda: None
 )
 
-_Mutex: Final = _thread.RLock
-_acquire: Final = _thread.RLock.acquire
-_release: Final = _thread.RLock.release
 _frames: Final = sys._current_frames
 _errors: Final = sys._current_exceptions
 
@@ -107,7 +103,7 @@ class LagProbe:
         self._origin = origin
         self._guard = guard
         self._clock = clock
-        self._mutex = _Mutex()
+        self._mutex = originals.Mutex()
         self._clocks: dict[int, ThreadClocks] = {}
         self._sampler = Sampler(self.tick, lambda: bool(watch.threads), self.tick_ns, clock)
         self._off = True
@@ -219,19 +215,19 @@ class LagProbe:
             return
         if subject.stay is None:
             subject.last = subject.clocks.read()
-        elif _acquire(self._mutex, True, 1):
+        elif originals.acquire(self._mutex, True, 1):
             try:
                 self._conclude(watch, subject)
                 subject.last = subject.clocks.read()
             except Exception as error:  # noqa: BLE001 - never the user's problem
                 self._fail(error)
             finally:
-                _release(self._mutex)
+                originals.release(self._mutex)
 
     def end(self, watch: ThreadWatch) -> None:
         """Let the thread of *watch* go; what it did is judged before its test ends."""
         subject = watch.subject
-        if subject is None or not _acquire(self._mutex, True, 1):
+        if subject is None or not originals.acquire(self._mutex, True, 1):
             return
         try:
             self._conclude(watch, subject)
@@ -241,11 +237,11 @@ class LagProbe:
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
-            _release(self._mutex)
+            originals.release(self._mutex)
 
     def settle(self) -> None:
         """Judge the steps that are over, and those under way that have held on too long."""
-        if self._off or not self._watch.threads or not _acquire(self._mutex, True, 1):
+        if self._off or not self._watch.threads or not originals.acquire(self._mutex, True, 1):
             return
         try:
             for watch in list(self._watch.threads.values()):
@@ -255,7 +251,7 @@ class LagProbe:
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
-            _release(self._mutex)
+            originals.release(self._mutex)
 
     def waited_at(self, watch: ThreadWatch) -> Blame | None:
         """Return the line where offloaded work waited for longest, if it was seen to."""
@@ -280,7 +276,7 @@ class LagProbe:
         if originals.other_interpreters():
             return  # their frames are in the list as well, and to make them here crashes both
         frames = _frames()
-        if not _acquire(self._mutex, True, 1):
+        if not originals.acquire(self._mutex, True, 1):
             frames.clear()  # they hold our own frame, and with it each other
             return
         try:
@@ -307,7 +303,7 @@ class LagProbe:
             self._fail(error)
         finally:
             frames.clear()
-            _release(self._mutex)
+            originals.release(self._mutex)
 
     def _fail(self, error: Exception) -> None:
         self._off = True

@@ -19,6 +19,10 @@ from typing import Any, Final
 getframe: Final[Callable[[int], FrameType]] = sys._getframe
 get_ident: Final = _thread.get_ident
 allocate_lock: Final = _thread.allocate_lock
+# `with lock` would go through what the probes put in place.
+Mutex: Final = _thread.RLock
+acquire: Final = _thread.RLock.acquire
+release: Final = _thread.RLock.release
 clock_ns: Final = time.perf_counter_ns
 process_time_ns: Final = time.process_time_ns
 thread_time_ns: Final[Callable[[], int] | None] = getattr(time, "thread_time_ns", None)

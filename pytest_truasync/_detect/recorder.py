@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import CodeType
@@ -16,11 +15,6 @@ MOST_GROUPS: Final = 5_000
 
 _PATIENCE_S: Final = 1
 """A lock that a fork left taken is not waited for longer."""
-
-# Held before the probes replace them; `with lock` would go through what they put in place.
-_Mutex: Final = _thread.RLock
-_acquire: Final = _thread.RLock.acquire
-_release: Final = _thread.RLock.release
 
 
 Place = tuple[int, CodeType, int]
@@ -156,13 +150,13 @@ class Recorder:
     groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
     ready: dict[tuple[Any, ...], Observation] = field(default_factory=dict)
     dropped: int = 0
-    _mutex: Any = field(default_factory=_Mutex)
+    _mutex: Any = field(default_factory=originals.Mutex)
     """Loops and workers in several threads add, and the test's thread drains."""
 
     def fold(self, call: Call) -> None:
         """Count a finished call in its group."""
         key = (call.code, call.target, call.site, call.permission)
-        held = _acquire(self._mutex, True, _PATIENCE_S)
+        held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
             group = self.groups.get(key)
             if group is None:
@@ -173,12 +167,12 @@ class Recorder:
             group.add(call)
         finally:
             if held:
-                _release(self._mutex)
+                originals.release(self._mutex)
 
     def add(self, seen: Observation) -> None:
         """Count a ready observation in."""
         key = (*seen.key, seen.permission, seen.pool, seen.inner)
-        held = _acquire(self._mutex, True, _PATIENCE_S)
+        held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
             known = self.ready.get(key)
             if known is not None:
@@ -189,15 +183,15 @@ class Recorder:
                 self.ready[key] = seen
         finally:
             if held:
-                _release(self._mutex)
+                originals.release(self._mutex)
 
     def drain(self, test: str, when: Phase) -> Iterator[Observation]:
         """Hand out what was seen since the last time."""
-        held = _acquire(self._mutex, True, _PATIENCE_S)
+        held = originals.acquire(self._mutex, True, _PATIENCE_S)
         groups, self.groups = self.groups, {}
         ready, self.ready = self.ready, {}
         if held:
-            _release(self._mutex)
+            originals.release(self._mutex)
         for group in groups.values():
             yield group_observation(group, test, when)
         for seen in ready.values():
