@@ -58,7 +58,7 @@ _FULL: Final = 2  # generation of a garbage collection that takes a while
 _DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/cmd.py")
 _DEBUGGER_PARTS: Final = ("/pydevd", "/debugpy/", "/IPython/core/debugger", "/_pydev")
 
-# Held before the probes replace them; `with lock` would go through what they put in place.
+# Held before a test can put something else in their place.
 _monitoring: Final = getattr(sys, "monitoring", None)
 _debugging_tool: Final[Callable[[], str | None]] = (
     partial(_monitoring.get_tool, _monitoring.DEBUGGER_ID) if _monitoring else lambda: None
