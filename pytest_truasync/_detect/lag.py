@@ -53,6 +53,7 @@ LONGEST_TICK_NS: Final = 20_000_000
 SHORTEST_TICK_NS: Final = 2_000_000
 TICKS_PER_THRESHOLD: Final = 5
 _MOST_CLOCKS: Final = 100
+_MOST_OVER: Final = 100
 _FULL: Final = 2  # generation of a garbage collection that takes a while
 
 _DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/cmd.py")
@@ -105,6 +106,7 @@ class LagProbe:
         self._clock = clock
         self._mutex = originals.Mutex()
         self._clocks: dict[int, ThreadClocks] = {}
+        self._over: list[tuple[Stay, int]] = []
         self._sampler = Sampler(self.tick, lambda: bool(watch.threads), self.tick_ns, clock)
         self._off = True
         self._gc_began_ns = -1
@@ -231,6 +233,7 @@ class LagProbe:
             return
         try:
             self._conclude(watch, subject)
+            self._report()
             if subject.steps is not None:
                 watch.subject = None
                 subject.steps.rest()
@@ -248,6 +251,7 @@ class LagProbe:
                 subject = watch.subject
                 if subject is not None and subject.stay is not None:
                     self._judge(watch, subject, subject.stay)
+            self._report()
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
@@ -317,6 +321,7 @@ class LagProbe:
         """Take all that is needed of a thread, while it stands still."""
         subject: Subject = watch.subject
         sight = Sight(
+            subject.last,
             subject.clocks.read(),
             explained_ns(watch),
             collected=len(subject.collections),
@@ -364,7 +369,7 @@ class LagProbe:
         step, now = sight.step, sight.reading
         if step is None:
             self._conclude(watch, subject)
-            subject.last = subject.clocks.with_queue(now)
+            subject.read_at(subject.clocks.with_queue(now))
             return
         if not sight.same:
             self._conclude(watch, subject)
@@ -390,12 +395,13 @@ class LagProbe:
             if not place.users and task is not None:
                 place.origin = self._origin(task)
             stay.add(place, spent, inside=starved or tick.why.prompt)
-        stay.since = subject.last = now
+        stay.since = now
+        subject.read_at(now)
 
     def _arrive(self, subject: Subject, step: Step, sight: Sight, tick: Tick) -> None:
         """Begin a stay, as early as is certain."""
-        before, now = subject.last, subject.clocks.with_queue(sight.reading)
-        subject.last = now
+        before, now = sight.before, subject.clocks.with_queue(sight.reading)
+        subject.read_at(now)
         ago = step.began_ns
         if ago < 0 and tick.why.starved_ns:  # one call held the GIL, so nothing else ran meanwhile
             ago = tick.why.starved_ns
@@ -418,20 +424,34 @@ class LagProbe:
             self._judge(watch, subject, stay)
 
     def _judge(self, watch: ThreadWatch, subject: Subject, stay: Stay) -> None:
+        """Keep a stay that was too long.
+
+        To name its line takes reading files, which lets go of the GIL: the sampler would lose it
+        to the next stall, and find that one over.
+        """
         lasted = stay.own_ns(explained_ns(watch), subject.collections)
         if stay.reported or subject.debugged or lasted < self.threshold_ns:
             return
         stay.reported = True
-        found = blame(self._reader, stay.places.values())
-        if found is not None and found.target != "gc.collect":
-            self._watch.recorder.add(stall_observation(found, lasted, min(stay.cpu_ns, lasted)))
+        self._over.append((stay, lasted))
+        if len(self._over) >= _MOST_OVER:
+            self._report()
+
+    def _report(self) -> None:
+        """Name the lines of the stays that were too long."""
+        over, self._over = self._over, []
+        for stay, lasted in over:
+            found = blame(self._reader, stay.places.values())
+            if found is not None and found.target != "gc.collect":
+                self._watch.recorder.add(stall_observation(found, lasted, min(stay.cpu_ns, lasted)))
 
     # Offloaded work.
 
     def _count_work(self, subject: Subject, sight: Sight) -> None:
-        before, subject.last = subject.last, sight.reading
-        wall = subject.last.wall_ns - before.wall_ns
-        cpu = subject.last.cpu_ns - before.cpu_ns
+        before, now = sight.before, sight.reading
+        subject.read_at(now)
+        wall = now.wall_ns - before.wall_ns
+        cpu = now.cpu_ns - before.cpu_ns
         place = sight.place
         if place is None or cpu * 2 > wall:
             return

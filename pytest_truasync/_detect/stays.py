@@ -55,6 +55,11 @@ class Subject:
         self.places: dict[tuple[int, int], Place] = {}
         """Of work: where it waited."""
 
+    def read_at(self, reading: Reading) -> None:
+        """Note *reading* as the last, unless the thread itself has taken a later one meanwhile."""
+        if reading.wall_ns >= self.last.wall_ns:
+            self.last = reading
+
     def again(self, first: Reading, explained_ns: int, *, debugged: bool) -> None:
         """Begin anew: the thread runs a loop again."""
         self.last = first
@@ -151,6 +156,8 @@ class Tick:
 class Sight:
     """What was seen of a thread in one tick."""
 
+    before: Reading
+    """The clocks as they were read last. The thread goes on as soon as it is let."""
     reading: Reading
     explained_ns: int
     collected: int

@@ -489,6 +489,7 @@ class Bench:
         self.probe.tick(2, **how)
 
     def seen(self) -> list[Observation]:
+        self.probe._report()
         return list(self.recorder.drain("test", "call"))
 
 
