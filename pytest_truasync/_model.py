@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 Phase: TypeAlias = Literal["setup", "call", "teardown"]
 Mode: TypeAlias = Literal["fail", "warn", "raise"]
-Format: TypeAlias = Literal["json"]
 Json: TypeAlias = dict[str, Any]
 
 PERMISSION: ContextVar[str] = ContextVar("truasync_permission", default="")
 """Keys of the `with allow(...)` blocks around the running code, outermost first, one a line."""
-
-MODES: tuple[str, ...] = get_args(Mode)
-FORMAT_NAMES: tuple[str, ...] = get_args(Format)
-"""The report formats: the settings check a name without importing what renders it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""Command line, ini file and markers → frozen values; every `UsageError` is raised here.
-
-Imported at every start of pytest, also without `--truasync`: nothing here may be costly.
-"""
+"""Command line, ini file and markers → frozen values; every `UsageError` is raised here."""
 
 from __future__ import annotations
 
@@ -14,17 +11,9 @@ from typing import Any, Final, cast
 
 import pytest
 
-from pytest_truasync._model import FORMAT_NAMES, MODES, CallSite, Mode, Permission
+from pytest_truasync._model import CallSite, Mode, Permission
+from pytest_truasync._options import FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIONS
 from pytest_truasync._rules import NAMES, RULES, UnknownWordError, check_words, is_health, select
-
-MARKER: Final = "allow_blocking"
-MARKER_LINE: Final = (
-    f"{MARKER}(*what, reason): allow blocking calls and offloads in this test; "
-    "what: codes, prefixes of codes, rule names or dotted calls; without any, all of them"
-)
-"""What `pytest --markers` says; for `config.addinivalue_line("markers", ...)`."""
-
-OFFLOAD: Final = ("judge", "strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,100 +37,6 @@ class Settings:
     show_rules: bool = False
     explain: str | None = None
     """Code of the rule to explain."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """One setting: on the command line `--truasync-NAME`, in the ini file `truasync_NAME`."""
-
-    name: str
-    help: str
-    type: str = "string"
-    metavar: str | None = None
-
-    @property
-    def flag(self) -> str:
-        return f"--truasync-{self.name}"
-
-    @property
-    def ini(self) -> str:
-        return f"truasync_{self.name}".replace("-", "_")
-
-
-_OPTIONS: Final = (
-    _Option(
-        "mode",
-        "fail: fail a test after it ran (default); warn: report only; raise: at the call itself",
-        metavar="|".join(MODES),
-    ),
-    _Option(
-        "select",
-        "rules to judge by: codes, prefixes (TRU2) or names, comma separated; default: all",
-        type="linelist",
-        metavar="RULES",
-    ),
-    _Option(
-        "ignore", "rules to leave out, comma separated; default: none", "linelist", metavar="RULES"
-    ),
-    _Option(
-        "report",
-        f"write a report at the end; formats: {', '.join(FORMAT_NAMES)}; repeatable",
-        type="linelist",
-        metavar="FORMAT:PATH",
-    ),
-    _Option(
-        "offload",
-        "judge: by what an offload did in its thread (default); strict: every one is an error",
-        metavar="|".join(OFFLOAD),
-    ),
-    _Option(
-        "stall-threshold",
-        "how long one step of a task may hold the loop, such as 100ms or 0.1s (default: 100ms)",
-        metavar="TIME",
-    ),
-    _Option(
-        "packages",
-        "installed packages that count as your own code, by import name, comma separated",
-        type="linelist",
-        metavar="NAMES",
-    ),
-    _Option("require-reason", "refuse a permission without a reason", type="bool"),
-    _Option("strict-allow", "fail where a permission let nothing through", type="bool"),
-)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare the options and their ini twins."""
-    group = parser.getgroup("truasync", "fake async: blocking calls and work hidden in threads")
-    group.addoption(
-        "--truasync",
-        action="store_true",
-        help="find calls that hold the event loop, and blocking work hidden in threads",
-    )
-    group.addoption(
-        "--no-truasync",
-        action="store_true",
-        help="do not, whatever --truasync and the ini file say",
-    )
-    parser.addini("truasync", "the same as --truasync", type="bool", default=None)
-    for option in _OPTIONS:
-        if option.type == "bool":
-            group.addoption(option.flag, action="store_true", help=option.help)
-        elif option.type == "linelist":
-            group.addoption(option.flag, action="append", metavar=option.metavar, help=option.help)
-        else:
-            group.addoption(option.flag, metavar=option.metavar, help=option.help)
-        parser.addini(option.ini, option.help, type=_ini_type(option), default=None)
-    parser.addini(
-        "truasync_allow",
-        "permissions, one a line: WHAT in PATH-GLOB[::FUNCTION]  # reason",
-        type="linelist",
-        default=None,
-    )
-    group.addoption("--truasync-rules", action="store_true", help="list the rules, and stop")
-    group.addoption(
-        "--truasync-explain", metavar="RULE", help="explain a rule by code or name, and stop"
-    )
 
 
 def settings_from(config: pytest.Config) -> Settings:
@@ -196,13 +91,6 @@ def permissions_of(item: pytest.Item, *, require_reason: bool = False) -> tuple[
 # -- values of options ------------------------------------------------------------------
 
 
-def _ini_type(option: _Option) -> Any:
-    """Return the type of an ini value; a TOML table may give the threshold as a number."""
-    if option.name == "stall-threshold" and pytest.version_tuple >= (9, 2):
-        return str | float
-    return option.type
-
-
 def _ini(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
@@ -217,7 +105,7 @@ def _value(config: pytest.Config, name: str) -> Any:
 
 def _sourced(config: pytest.Config, name: str) -> tuple[Any, str]:
     """Return the value of the option *name*, and what the user knows its source as."""
-    option = next(one for one in _OPTIONS if one.name == name)
+    option = next(one for one in OPTIONS if one.name == name)
     given = config.getoption(option.flag)
     if given:
         return given, option.flag

@@ -11,7 +11,7 @@ import pytest
 from pytest_truasync._plain import plain_imports
 
 with plain_imports():
-    from pytest_truasync import _settings
+    from pytest_truasync import _options
 
 if TYPE_CHECKING:
     from pytest_truasync._session import Session
@@ -21,13 +21,18 @@ _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
-    _settings.add_options(parser)
+    _options.add_options(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Open the probes before any code of the user's is imported."""
-    settings = _settings.settings_from(_EarlyConfig(early_config))  # type: ignore[arg-type]
+    early: Any = _EarlyConfig(early_config)
+    if not _options.is_asked(early):
+        return
+    with plain_imports():
+        from pytest_truasync._settings import settings_from
+    settings = settings_from(early)
     if not settings.enabled or settings.show_rules or settings.explain:
         return
     with plain_imports():  # the heavy part, only when it is asked for
@@ -42,7 +47,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker; the other hooks are only there when the plugin is on."""
-    config.addinivalue_line("markers", _settings.MARKER_LINE)
+    config.addinivalue_line("markers", _options.MARKER_LINE)
     session = config.stash.get(_SESSION, None)
     if session is not None:
         if getattr(config.option, "dist", "no") == "no":  # -n auto is none under --pdb
@@ -52,7 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Answer `--truasync-rules` and `--truasync-explain`."""
-    settings = _settings.settings_from(config)
+    if not _options.is_asked(config):
+        return None
+    from pytest_truasync._settings import settings_from
+
+    settings = settings_from(config)
     if not settings.show_rules and not settings.explain:
         return None
     from _pytest.config import create_terminal_writer  # the reporter's does not exist yet
@@ -92,6 +101,9 @@ class Hooks:
     """
 
     def __init__(self, config: pytest.Config, session: Session) -> None:
+        from pytest_truasync._settings import permissions_of  # there is a session: it is imported
+
+        self._permissions_of = permissions_of
         self._config = config
         self._session = session
         self._settings = session.settings
@@ -104,7 +116,7 @@ class Hooks:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read the markers: a wrong one stops the run before any test."""
         for item in items:
-            _settings.permissions_of(item, require_reason=self._settings.require_reason)
+            self._permissions_of(item, require_reason=self._settings.require_reason)
 
     def pytest_deselected(self) -> None:
         """Note that not every test will run."""
@@ -117,7 +129,7 @@ class Hooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Begin and end one test."""
-        permissions = _settings.permissions_of(item)
+        permissions = self._permissions_of(item)
         self._session.begin(item.nodeid, permissions)
         try:
             return (yield)

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 import pytest
 
 from pytest_truasync._model import (
-    FORMAT_NAMES,
     CallSite,
     Observation,
     Permission,
@@ -19,6 +18,7 @@ from pytest_truasync._model import (
     permission_from_json,
     pool_from_json,
 )
+from pytest_truasync._options import FORMAT_NAMES
 from pytest_truasync._report import FORMATS
 from pytest_truasync._rules import RULES
 

@@ -427,6 +427,8 @@ class TestWithoutIt:
         assert len(more) < 10, more
         assert "pytest_truasync._detect" not in plain
         assert "pytest_truasync._session" not in plain
+        own = {name for name in plain - without if name.startswith("pytest_truasync")}
+        assert not {name for name in own if name.endswith(("_model", "_settings", "_rules"))}
         on = self.modules(pytester, "--truasync")
         assert "pytest_truasync._detect" in on
         assert "httpx" not in on

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_truasync._model import CallSite, Permission
+from pytest_truasync._options import is_asked
 from pytest_truasync._rules import RULES, is_health, select
 from pytest_truasync._settings import Settings, permissions_of, settings_from
 
@@ -15,14 +16,21 @@ pytest_plugins = ("pytester",)
 
 HEALTH = frozenset(filter(is_health, RULES))
 SWITCHES = """
-from pytest_truasync import _settings
+import pytest
+from pytest_truasync import _options, _settings
 
 def pytest_addoption(parser):
-    _settings.add_options(parser)
+    _options.add_options(parser)
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", _settings.MARKER_LINE)
-    _settings.settings_from(config)
+    config.addinivalue_line("markers", _options.MARKER_LINE)
+    asked = _options.is_asked(config)  # else the plugin reads nothing, and refuses nothing
+    try:
+        settings = _settings.settings_from(config)
+    except pytest.UsageError:
+        assert asked
+        raise
+    assert asked or settings == _settings.Settings()
 
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -57,6 +65,7 @@ def refusal(call: Callable[[], object]) -> str:
 class TestSwitches:
     def test_defaults(self, configure: Configure) -> None:
         assert settings_from(configure()) == Settings()
+        assert not is_asked(configure())
 
     @pytest.mark.parametrize(
         ("ini", "args", "enabled"),
@@ -414,11 +423,11 @@ def test_a_typo_stops_the_run_before_any_test(pytester: pytest.Pytester) -> None
     result.stderr.fnmatch_lines(["*--truasync-mode: 'fial' is unknown; did you mean 'fail'?"])
 
 
-def test_importing_the_settings_imports_nothing_else() -> None:
+def test_importing_the_options_imports_nothing_else() -> None:
     code = """
 import sys, pytest
 before = set(sys.modules)
-import pytest_truasync._settings
+import pytest_truasync._options
 own = ("pytest_truasync", "contextvars", "_contextvars")
 print(*sorted(name for name in set(sys.modules) - before if not name.startswith(own)))
 """

@@ -207,18 +207,16 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
+        recorder = self._recorder
         return not (
-            self._watch.threads
-            or self._recorder.groups
-            or self._recorder.ready
-            or self._has_news
-            or self._offloads.has_pools
+            recorder.groups
+            or recorder.ready
+            or self._watch.threads
+            or self._offloads.known_pools
+            or self._faults
+            or self._untold
+            or recorder.dropped
         )
-
-    @property
-    def _has_news(self) -> bool:
-        """Whether there is anything to tell of the plugin itself."""
-        return bool(self._faults or self._untold or self._recorder.dropped)
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test."""
@@ -289,7 +287,7 @@ class Detector:
         )
 
     def _health(self, test: str, when: Phase) -> list[Observation]:
-        if not self._has_news:
+        if not (self._faults or self._untold or self._recorder.dropped):
             return []
         faults, self._faults = self._faults, {}
         seen = [

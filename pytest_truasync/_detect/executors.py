@@ -128,7 +128,7 @@ class OffloadProbe:
         self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
         self._guard = guard
         self._clock = clock
-        self._pools: list[Pool] = []
+        self.known_pools: list[Pool] = []
         self._pool_of: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
@@ -359,9 +359,9 @@ class OffloadProbe:
 
     def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
         pool = self._pool_of[owner] = Pool(key, name, capacity, weakref.ref(owner))
-        if len(self._pools) >= _MOST_POOLS:
-            self._pools = [one for one in self._pools if not one.over][-_MOST_POOLS:]
-        self._pools.append(pool)
+        if len(self.known_pools) >= _MOST_POOLS:
+            self.known_pools = [one for one in self.known_pools if not one.over][-_MOST_POOLS:]
+        self.known_pools.append(pool)
         return pool
 
     # Tracking.
@@ -556,15 +556,10 @@ class OffloadProbe:
                             self._watch.recorder.add(seen)
                 at = at.below
 
-    @property
-    def has_pools(self) -> bool:
-        """Whether any pool is known."""
-        return bool(self._pools)
-
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        used = [use for pool in list(self._pools) if (use := pool.take()) is not None]
-        self._pools = [pool for pool in self._pools if not pool.over]
+        used = [use for pool in list(self.known_pools) if (use := pool.take()) is not None]
+        self.known_pools = [pool for pool in self.known_pools if not pool.over]
         return used
 
 

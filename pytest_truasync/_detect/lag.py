@@ -169,6 +169,12 @@ class LagProbe:
         below = watch.below
         was_busy = below.busy if below is not None else False
         try:
+            known: Subject | None = watch.rested
+            if known is not None and known.begin_again(loop, watch.explained_ns):
+                known.debugged = _is_debugged()
+                watch.subject = known
+                self._sampler.start()
+                return
             if below is not None:
                 below.busy = True  # what we read is not the user's
             clocks = self._clocks_here()
@@ -185,17 +191,10 @@ class LagProbe:
                 below.busy = was_busy
 
     def _on_loop(self, watch: ThreadWatch, clocks: ThreadClocks, caller: FrameType) -> Subject:
-        """Return what is known of a thread that runs a loop; mostly it ran one before."""
+        """Return what is known of a thread that runs a loop of this kind for the first time."""
         first = clocks.with_queue(clocks.read(), stale_ns=STALE_NS)
-        debugged = _is_debugged()
-        known: Subject | None = watch.rested
-        if known is not None and known.clocks is clocks:
-            if known.steps is None or not known.steps.turn_to(watch.loop):
-                known.steps = StepReader(watch.loop, caller)
-            known.again(first, watch.explained_ns, debugged=debugged)
-            return known
         steps = StepReader(watch.loop, caller)
-        watch.rested = known = Subject(clocks, steps, first, debugged=debugged)
+        watch.rested = known = Subject(clocks, steps, first, debugged=_is_debugged())
         return known
 
     def _clocks_here(self) -> ThreadClocks:
@@ -232,8 +231,10 @@ class LagProbe:
         if subject is None or not originals.acquire(self._mutex, True, 1):
             return
         try:
-            self._conclude(watch, subject)
-            self._report()
+            if subject.stay is not None:
+                self._conclude(watch, subject)
+            if self._over:
+                self._report()
             if subject.steps is not None:
                 watch.subject = None
                 subject.steps.rest()
@@ -479,11 +480,9 @@ def _gil() -> bool:
 
 def _is_debugged() -> bool:
     """Tell whether the calling thread is traced by something that is not coverage."""
-    if _debugging_tool() is not None:
-        return True
     tracer = sys.gettrace()
     if tracer is None:
-        return False
+        return _debugging_tool() is not None
     owner = type(getattr(tracer, "__self__", tracer)).__module__ or ""
     return not owner.startswith("coverage")
 

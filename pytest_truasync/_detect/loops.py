@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio.base_events
 import asyncio.events
+import threading
 from collections.abc import Callable, Generator
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
@@ -21,7 +22,12 @@ Origin = tuple[ref[Any], CodeType, int]
 """A task, and the user's line that made it: code and instruction."""
 
 _FEW_TASKS: Final = 1_000
-_MOST_RESTING: Final = 100
+
+
+class _Here(threading.local):
+    """What is known of the calling thread, between its loops: most run one for each test."""
+
+    watch: ThreadWatch | None = None
 
 
 class LoopProbe:
@@ -42,8 +48,7 @@ class LoopProbe:
         """Hash of a task, which is its place in memory, so that the next one there takes it over.
         A WeakKeyDictionary would run Python code at the end of each task."""
         self._most_tasks = _FEW_TASKS
-        self._resting: dict[int, ThreadWatch] = {}
-        """What is known of threads whose loop has stopped: most start one again for each test."""
+        self._here = _Here()
         self._trio_context: Any = None
 
     def install(self, patches: PatchStack, imports: ImportHooks) -> None:
@@ -73,14 +78,15 @@ class LoopProbe:
         """Put the calling thread on watch; False where it is for this loop already."""
         ident = originals.get_ident()
         known = self._watch.threads.get(ident)
-        watch = None
         if known is None:
-            watch = self._resting.pop(ident, None)
+            watch = self._here.watch
+            if watch is None:
+                watch = self._here.watch = ThreadWatch(self._watch.recorder)
         elif known.loop is loop:
             return False
-        elif known.work is not None:
-            known.work.hosted = True
-        if watch is None:
+        else:
+            if known.work is not None:
+                known.work.hosted = True
             watch = ThreadWatch(self._watch.recorder)
         watch.loop = loop
         self._watch.push(watch)
@@ -92,9 +98,7 @@ class LoopProbe:
         if known is None or known.loop is None:
             return
         self._watch.pop(known)
-        if known.below is None and len(self._resting) < _MOST_RESTING:
-            known.loop = None  # it is not ours to keep
-            self._resting[ident] = known
+        known.loop = None  # it is not ours to keep
 
     def _watch_uvloop(self, patches: PatchStack, uvloop: ModuleType) -> None:
         original = uvloop.Loop.run_forever

@@ -259,7 +259,8 @@ class Watch:
         ident = originals.get_ident()
         at = self.threads.get(ident)
         while at is not None:
-            at.finish()
+            if at.call is not None:
+                at.finish()
             if self.lag is not None:
                 self.lag.end(at)
             if at is watch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from pytest_truasync._detect.blame import Blame, Place
-from pytest_truasync._detect.clocks import Held, Reading, ThreadClocks, Waking
+from pytest_truasync._detect.clocks import STALE_NS, Held, Reading, ThreadClocks, Waking
 from pytest_truasync._detect.recorder import ThreadWatch
 from pytest_truasync._detect.steps import Step, StepReader
 from pytest_truasync._model import Observation
@@ -60,14 +60,16 @@ class Subject:
         if reading.wall_ns >= self.last.wall_ns:
             self.last = reading
 
-    def again(self, first: Reading, explained_ns: int, *, debugged: bool) -> None:
-        """Begin anew: the thread runs a loop again."""
-        self.last = first
-        self.debugged = debugged
+    def begin_again(self, loop: Any, explained_ns: int) -> bool:
+        """Begin anew, with another loop in the same thread; False for one of another kind."""
+        if self.steps is None or not self.steps.turn_to(loop):
+            return False
+        self.last = self.clocks.with_queue(self.clocks.read(), stale_ns=STALE_NS)
         self.explained_ns = explained_ns
         if self.collections:
             self.collections.clear()
             self.collected = 0
+        return True
 
 
 class Stay:

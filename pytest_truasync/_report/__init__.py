@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "Render", "ReportError", "write_reports"]
 Render: TypeAlias = Callable[[Verdict, RunInfo], str]
 
 FORMATS: Final[Mapping[str, Render]] = MappingProxyType({"json": as_json.render})
-"""Name of a format → what renders it; the names are those of `_model.FORMAT_NAMES`."""
+"""Name of a format → what renders it; the names are those of `_options.FORMAT_NAMES`."""
 
 
 class ReportError(Exception):
