@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from pytest_truasync._model import (
     CallSite,
@@ -28,8 +29,7 @@ from pytest_truasync._rules import NAMES, RULES, instead_for, is_health, select
 ALL_CODES = frozenset(RULES)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What to judge by."""
 
     selected: frozenset[str] = ALL_CODES

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pytest_truasync._model import Target
 
@@ -40,15 +39,14 @@ _CODES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BaseTable:
+class BaseTable(NamedTuple):
     """What the base brings."""
 
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Target, ...]
     """Rows that we lack."""
-    harmless: dict[str, Callable[..., bool]] = field(default_factory=dict)
+    harmless: dict[str, Callable[..., bool]]
     """Target → predicate that tells a call which cannot block, for the rows that we lack."""
-    quiet_functions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    quiet_functions: dict[str, tuple[str, ...]]
     """Function → ends of the paths of the files in which it may block."""
 
 

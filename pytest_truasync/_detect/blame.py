@@ -10,7 +10,7 @@ import linecache
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.callsite import (
@@ -59,7 +59,7 @@ _INSTANT: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Place:
     """Where a thread was seen: an instruction of the user's, with what lies below it.
 
@@ -95,8 +95,7 @@ class Place:
         return id(self.code), _positions(self.code, self.instruction)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Blame:
+class Blame(NamedTuple):
     """The line that a thread spent its time on, and what it did there."""
 
     site: CallSite

@@ -45,7 +45,7 @@ CO_GENERATOR: Final = 0x20
 CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stack:
     """What stands between a call and the loop, as far as judging needs it."""
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pytest_truasync._detect import originals
@@ -56,8 +55,7 @@ class Reading(NamedTuple):
     """How often the thread got a processor; as old as `delay_ns`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """How a thread spent a stretch in which nothing took it away from one step."""
 
     cpu_ns: int
@@ -209,8 +207,7 @@ def queue_delay_ns() -> int:
     return _queue_of(native_id())[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Waking:
+class Waking(NamedTuple):
     """Why a sampler woke when it did."""
 
     starved_ns: int = 0

@@ -7,10 +7,9 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pytest_truasync._detect import originals
 
@@ -38,8 +37,7 @@ class Role(IntEnum):
     OURS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of source, sorted."""
 
     role: Role

@@ -28,7 +28,7 @@ _WAITED: Final = "TRU301"
 WORKED: Final = "TRU302"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Offload:
     """Work that one line took off the loop."""
 
@@ -82,7 +82,7 @@ class Offload:
         group.add(call)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Clocks:
     """Time of the process and of the calling thread."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_truasync._model import CallSite, PoolUse
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Pool:
     """A pool of threads and how full it has been since the last report."""
 

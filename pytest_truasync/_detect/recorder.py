@@ -21,7 +21,7 @@ Place = tuple[int, CodeType, int]
 """Number of a frame, its code and its instruction."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call that a user's line made, while it is being watched."""
 
@@ -127,7 +127,7 @@ class ThreadWatch:
             self.sink.fold(call)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     """Calls that are alike."""
 
@@ -143,7 +143,7 @@ class Group:
         self.longest_ns = max(self.longest_ns, call.total_ns)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Recorder:
     """Groups of calls on event loops, and ready observations of other probes, of one test."""
 

@@ -142,7 +142,7 @@ def count(
         known.inside_ns += spent_ns
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tick:
     """One waking of the sampler."""
 
@@ -154,7 +154,7 @@ class Tick:
     why: Waking = field(default_factory=Waking)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Sight:
     """What was seen of a thread in one tick."""
 

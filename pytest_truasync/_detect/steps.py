@@ -33,7 +33,7 @@ _LOCALS_ARE_COPIED: Final = sys.version_info < (3, 13)
 _DEEPEST: Final = 400
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Step:
     """One step of a loop, seen in a sample."""
 

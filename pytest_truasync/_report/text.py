@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pytest_truasync._model import CallSite
 
@@ -31,8 +30,7 @@ MARKUP: Final[Mapping[Style, Mapping[str, bool]]] = MappingProxyType(
 """Style → keyword arguments of `TerminalReporter.write`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of a line."""
 
     text: str
