@@ -224,7 +224,7 @@ class Detector:
             self._watch.settle()
             self._offloads.settle()
             self._lag.settle()
-        seen = [self.reader.with_source(one) for one in self._recorder.drain(test, when)]
+        seen = list(self._recorder.drain(test, when, self.reader.with_source))
         seen.extend(self._health(test, when))
         return seen
 
@@ -235,20 +235,18 @@ class Detector:
     def full_pools(self, pools: Iterable[PoolUse], test: str, when: Phase) -> list[Observation]:
         """Return an observation for each pool that made calls wait."""
         return [
-            self.reader.with_source(
-                Observation(
-                    code="TRU303",
-                    target=use.name,
-                    primitive=use.name,
-                    site=use.site or CallSite("", 0),
-                    count=use.calls,
-                    total_ns=use.total_wait_ns,
-                    longest_ns=use.longest_wait_ns,
-                    test=test,
-                    when=when,
-                    permission=use.permission,
-                    pool=use.key,
-                )
+            Observation(
+                code="TRU303",
+                target=use.name,
+                primitive=use.name,
+                site=self.reader.with_source(use.site) if use.site else CallSite("", 0),
+                count=use.calls,
+                total_ns=use.total_wait_ns,
+                longest_ns=use.longest_wait_ns,
+                test=test,
+                when=when,
+                permission=use.permission,
+                pool=use.key,
             )
             for use in pools
             if use.capacity and use.peak_queued > 0 and use.longest_wait_ns >= QUEUE_WAIT_NS

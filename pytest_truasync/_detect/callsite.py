@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.files import FileSorter, Role
-from pytest_truasync._model import CallSite, Observation
+from pytest_truasync._model import CallSite
 
 _LONGEST_CHAIN: Final = 16
+_MOST_SITES: Final = 20_000
 _DEEPEST: Final = 400  # frames looked at; a recursion deeper than this names no line
 
 # Functions of the loop below which a callback runs: what is above them is not part of the call.
@@ -81,6 +82,9 @@ class FrameReader:
         self.sorter = sorter
         self._filenames: dict[str, str] = {}
         self._names: dict[tuple[CodeType, str], str] = {}
+        self._sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
+        """Number of a code and instruction → the code, which keeps its number, and the line."""
+        self._sources: dict[CallSite, CallSite] = {}
 
     def read(self, frame: FrameType) -> Stack:
         """Return what stands between *frame*, which made a call, and the loop's callback."""
@@ -135,7 +139,17 @@ class FrameReader:
 
     def site(self, frame: FrameType, line: int = 0) -> CallSite:
         """Return the line of *frame* that is running, or the given one."""
-        return self._site(frame.f_code, line or frame.f_lineno or frame.f_code.co_firstlineno)
+        code = frame.f_code
+        if line:
+            return self._site(code, line)
+        key = (id(code), frame.f_lasti)
+        known = self._sites.get(key)
+        if known is None:
+            if len(self._sites) >= _MOST_SITES:
+                self._sites.clear()
+            known = (code, self._site(code, frame.f_lineno or code.co_firstlineno))
+            self._sites[key] = known
+        return known[1]
 
     def _site(self, code: CodeType, line: int) -> CallSite:
         """Return the line without its text: to read files is not for a thread that is watched."""
@@ -145,20 +159,18 @@ class FrameReader:
             file.path, line, code.co_qualname, package=file.package.partition(".")[0] or None
         )
 
-    def with_source(self, seen: Observation) -> Observation:
-        """Return *seen* with the text of its lines; for a thread that runs no loop."""
-        return replace(
-            seen,
-            site=self._read(seen.site),
-            inner=self._read(seen.inner) if seen.inner is not None else None,
-            chain=tuple(map(self._read, seen.chain)),
-        )
-
-    def _read(self, site: CallSite) -> CallSite:
+    def with_source(self, site: CallSite) -> CallSite:
+        """Return *site* with the text of its line; for a thread that runs no loop."""
         filename = self._filenames.get(site.path)
         if site.source or filename is None:
             return site
-        return replace(site, source=linecache.getline(filename, site.line).strip())
+        known = self._sources.get(site)
+        if known is None:
+            if len(self._sources) >= _MOST_SITES:
+                self._sources.clear()
+            known = replace(site, source=linecache.getline(filename, site.line).strip())
+            self._sources[site] = known
+        return known
 
     def user_frame(self, frame: FrameType) -> FrameType | None:
         """Return the innermost of the user's frames, from *frame* up to the loop's callback.
@@ -213,9 +225,9 @@ class FrameReader:
                 break
             code = at.f_code
             role = roles[code.co_filename]
-            if role is Role.LOOP and code.co_name in CALLBACK_RUNNERS:
+            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
                 break
-            if role in (Role.USER, Role.LIBRARY) or code.co_flags & CO_ASYNC:
+            if role is _USER or role is _LIBRARY or code.co_flags & CO_ASYNC:
                 found.append(self.site(at))
             at = at.f_back
         found.reverse()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any, Final, Protocol
@@ -12,6 +12,9 @@ from pytest_truasync._model import CallSite, Observation, Phase, merge_observati
 
 MOST_GROUPS: Final = 5_000
 """Groups kept for one test; what comes after is counted and dropped (TRU905)."""
+
+_MOST_APART: Final = 100
+"""Ready observations that are alike are kept so far, then made one: to merge two costs as much."""
 
 _PATIENCE_S: Final = 1
 """A lock that a fork left taken is not waited for longer."""
@@ -148,7 +151,7 @@ class Recorder:
     """Groups of calls on event loops, and ready observations of other probes, of one test."""
 
     groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
-    ready: dict[tuple[Any, ...], Observation] = field(default_factory=dict)
+    ready: dict[tuple[Any, ...], list[Observation]] = field(default_factory=dict)
     dropped: int = 0
     _mutex: Any = field(default_factory=originals.Mutex)
     """Loops and workers in several threads add, and the test's thread drains."""
@@ -175,38 +178,59 @@ class Recorder:
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
             known = self.ready.get(key)
-            if known is not None:
-                self.ready[key], _ = merge_observations((known, seen))
-            elif len(self.ready) >= MOST_GROUPS:
-                self.dropped += 1
-            else:
-                self.ready[key] = seen
+            if known is None:
+                if len(self.ready) >= MOST_GROUPS:
+                    self.dropped += 1
+                else:
+                    self.ready[key] = [seen]
+                return
+            known.append(seen)
+            if len(known) >= _MOST_APART:
+                known[:] = [merge_observations(known)[0]]
         finally:
             if held:
                 originals.release(self._mutex)
 
-    def drain(self, test: str, when: Phase) -> Iterator[Observation]:
-        """Hand out what was seen since the last time."""
+    def drain(
+        self, test: str, when: Phase, source: Callable[[CallSite], CallSite] = lambda site: site
+    ) -> Iterator[Observation]:
+        """Hand out what was seen since the last time.
+
+        Args:
+            test: in which it was.
+            when: in which phase of it.
+            source: gives a line its text.
+        """
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         groups, self.groups = self.groups, {}
         ready, self.ready = self.ready, {}
         if held:
             originals.release(self._mutex)
         for group in groups.values():
-            yield group_observation(group, test, when)
-        for seen in ready.values():
-            yield replace(seen, test=test, when=when)
+            yield group_observation(group, test, when, source)
+        for alike in ready.values():
+            seen = alike[0] if len(alike) == 1 else merge_observations(alike)[0]
+            yield replace(  # once for all that changes: it costs as much as all the rest
+                seen,
+                test=test,
+                when=when,
+                site=source(seen.site),
+                inner=source(seen.inner) if seen.inner is not None else None,
+                chain=tuple(map(source, seen.chain)),
+            )
 
 
-def group_observation(group: Group, test: str, when: Phase) -> Observation:
+def group_observation(
+    group: Group, test: str, when: Phase, source: Callable[[CallSite], CallSite]
+) -> Observation:
     """Return a group of calls as one observation."""
     call = group.first
     return Observation(
         code=call.code,
         target=call.target,
         primitive=call.primitive,
-        site=call.site,
-        chain=call.chain,
+        site=source(call.site),
+        chain=tuple(map(source, call.chain)),
         count=group.count,
         total_ns=group.total_ns,
         longest_ns=group.longest_ns,

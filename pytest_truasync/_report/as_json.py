@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from pytest_truasync._model import CallSite, Json, Permission, PoolUse, RunInfo, Verdict, Violation
+from pytest_truasync._model import (
+    Json,
+    Permission,
+    PoolUse,
+    RunInfo,
+    Verdict,
+    Violation,
+    site_to_json,
+)
 
 FORMAT_VERSION: Final = 1
 """Raised when a key changes its meaning or goes; a key more does not raise it."""
@@ -35,12 +43,12 @@ def _violation(one: Violation) -> Json:
         "code": one.rule.code,
         "name": one.rule.name,
         "level": one.level,
-        **_site(seen.site),
+        **(site_to_json(seen.site) or {}),
         "target": seen.target,
         "primitive": seen.primitive,
         "via": seen.via,
-        "inner": _site(seen.inner) if seen.inner else None,
-        "chain": [_site(site) for site in seen.chain],
+        "inner": site_to_json(seen.inner),
+        "chain": [site_to_json(site) for site in seen.chain],
         "count": seen.count,
         "total_ms": _ms(seen.total_ns),
         "longest_ms": _ms(seen.longest_ns),
@@ -49,10 +57,6 @@ def _violation(one: Violation) -> Json:
         "detail": seen.detail,
         "pool": seen.pool,
     }
-
-
-def _site(site: CallSite) -> Json:
-    return asdict(site)
 
 
 def _permission(one: Permission, allowed: Mapping[str, int]) -> Json:
@@ -77,7 +81,7 @@ def _pool(one: PoolUse) -> Json:
         "peak_queued": one.peak_queued,
         "longest_wait_ms": _ms(one.longest_wait_ns),
         "total_wait_ms": _ms(one.total_wait_ns),
-        "site": _site(one.site) if one.site else None,
+        "site": site_to_json(one.site),
     }
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from pytest_truasync._detect.callsite import WORKER_FRAME, FrameReader, Stack, code_of, name_of
 from pytest_truasync._detect.files import OURS, FileSorter, Role
+from pytest_truasync._detect.recorder import Recorder
 from pytest_truasync._model import CallSite, Observation
 
 ROOT = "/home/me/project"
@@ -169,7 +170,9 @@ class TestSites:
         site = reader.site(frame)
         assert site.source == ""
         seen = Observation("TRU251", "a", "b", site, inner=site, chain=(site, CallSite("x", 1)))
-        told = reader.with_source(seen)
+        recorder = Recorder()
+        recorder.add(seen)
+        (told,) = recorder.drain("test", "call", reader.with_source)
         assert told.site.source == "step()  # here"
         assert told.inner is not None
         assert told.inner.source == "step()  # here"
