@@ -563,6 +563,33 @@ def test_starved_sampler(bench: Bench) -> None:
     assert [one.total_ns for one in bench.seen()] == [200 * MS]
 
 
+def test_a_thread_that_goes_on_while_the_sampler_counts(bench: Bench) -> None:
+    """It reads its own clocks when it begins the next step: later than what the sampler read."""
+
+    def why(late: int) -> Waking:
+        bench.subject.last = reading(425, 25)
+        return Waking(late)
+
+    bench.tick(reading(20, 20), None)
+    bench.tick(reading(400, 20), step(), late_ns=360 * MS, why=why)
+    assert bench.subject.last == reading(425, 25)
+    bench.tick(reading(440, 30), None)
+    assert [one.total_ns for one in bench.seen()] == [360 * MS]
+
+
+def test_the_sampler_names_no_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would read files, and so let go of the GIL: the next stall would be over without it."""
+    named: list[object] = []
+    monkeypatch.setattr(lag, "blame", lambda *places: named.append(places))
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step())
+    bench.tick(reading(160, 140), None)
+    assert not named
+    bench.probe._off = False
+    bench.probe.settle()
+    assert len(named) == 1
+
+
 def test_explained(bench: Bench) -> None:
     """A watched call that runs in the step is reported by its own probe."""
     for tick in range(8):
