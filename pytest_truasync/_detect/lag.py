@@ -480,9 +480,11 @@ def _gil() -> bool:
 
 def _is_debugged() -> bool:
     """Tell whether the calling thread is traced by something that is not coverage."""
+    if _debugging_tool() is not None:
+        return True
     tracer = sys.gettrace()
     if tracer is None:
-        return _debugging_tool() is not None
+        return False
     owner = type(getattr(tracer, "__self__", tracer)).__module__ or ""
     return not owner.startswith("coverage")
 

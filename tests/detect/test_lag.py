@@ -743,3 +743,13 @@ def test_line_in_a_worker(pytester: pytest.Pytester) -> None:
             "*inside: test_line_in_a_worker.py:7 in fetch",
         ]
     )
+
+
+def test_a_debugger_beside_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """coverage traces by sys.settrace, and a debugger may use sys.monitoring at the same time."""
+    tracer = type("Collector", (), {"__module__": "coverage.pytracer"})()
+    monkeypatch.setattr(sys, "gettrace", lambda: tracer)
+    monkeypatch.setattr(lag, "_debugging_tool", lambda: None)
+    assert not lag._is_debugged()
+    monkeypatch.setattr(lag, "_debugging_tool", lambda: "debugpy")
+    assert lag._is_debugged()
