@@ -5,11 +5,12 @@ Imported at every start of pytest, also without `--truasync`: nothing here may b
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import pytest
 
-MODES: Final = ("fail", "warn", "raise")
+Mode: TypeAlias = Literal["fail", "warn", "raise"]
+MODES: Final[tuple[str, ...]] = get_args(Mode)
 FORMAT_NAMES: Final = ("json",)
 """The report formats: the settings check a name without importing what renders it."""
 MARKER: Final = "allow_blocking"

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 import pytest
 
-from pytest_truasync._model import CallSite, Mode, Permission
-from pytest_truasync._options import FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIONS
+from pytest_truasync._model import CallSite, Permission
+from pytest_truasync._options import FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIONS, Mode
 from pytest_truasync._rules import NAMES, RULES, UnknownWordError, check_words, is_health, select
 
 

@@ -15,6 +15,7 @@ with plain_imports():
 
 if TYPE_CHECKING:
     from pytest_truasync._session import Session
+    from pytest_truasync._settings import Settings
 
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -27,13 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Open the probes before any code of the user's is imported."""
-    early: Any = _EarlyConfig(early_config)
-    if not _options.is_asked(early):
-        return
-    with plain_imports():
-        from pytest_truasync._settings import settings_from
-    settings = settings_from(early)
-    if not settings.enabled or settings.show_rules or settings.explain:
+    settings = _settings_of(_EarlyConfig(early_config))
+    if not settings or not settings.enabled or settings.show_rules or settings.explain:
         return
     with plain_imports():  # the heavy part, only when it is asked for
         from pytest_truasync._session import Session
@@ -57,12 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Answer `--truasync-rules` and `--truasync-explain`."""
-    if not _options.is_asked(config):
-        return None
-    from pytest_truasync._settings import settings_from
-
-    settings = settings_from(config)
-    if not settings.show_rules and not settings.explain:
+    settings = _settings_of(config)
+    if not settings or not (settings.show_rules or settings.explain):
         return None
     from _pytest.config import create_terminal_writer  # the reporter's does not exist yet
 
@@ -76,6 +68,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     )
     terminal.write(lines, out.write)
     return 0
+
+
+def _settings_of(config: Any) -> Settings | None:
+    """Return the settings, or None where nothing is set, without the cost of reading them."""
+    if not _options.is_asked(config):
+        return None
+    with plain_imports():
+        from pytest_truasync._settings import settings_from
+    return settings_from(config)
 
 
 class _EarlyConfig:

@@ -213,10 +213,13 @@ class Detector:
             or recorder.ready
             or self._watch.threads
             or self._offloads.known_pools
-            or self._faults
-            or self._untold
-            or recorder.dropped
+            or self._has_news
         )
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is anything to tell of the plugin itself."""
+        return bool(self._faults or self._untold or self._recorder.dropped)
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test."""
@@ -285,7 +288,7 @@ class Detector:
         )
 
     def _health(self, test: str, when: Phase) -> list[Observation]:
-        if not (self._faults or self._untold or self._recorder.dropped):
+        if not self._has_news:
             return []
         faults, self._faults = self._faults, {}
         seen = [

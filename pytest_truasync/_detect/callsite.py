@@ -139,17 +139,9 @@ class FrameReader:
 
     def site(self, frame: FrameType, line: int = 0) -> CallSite:
         """Return the line of *frame* that is running, or the given one."""
-        code = frame.f_code
         if line:
-            return self._site(code, line)
-        key = (id(code), frame.f_lasti)
-        known = self._sites.get(key)
-        if known is None:
-            if len(self._sites) >= _MOST_SITES:
-                self._sites.clear()
-            known = (code, self._site(code, frame.f_lineno or code.co_firstlineno))
-            self._sites[key] = known
-        return known[1]
+            return self._site(frame.f_code, line)
+        return self.site_at(frame.f_code, frame.f_lasti)
 
     def _site(self, code: CodeType, line: int) -> CallSite:
         """Return the line without its text: to read files is not for a thread that is watched."""
@@ -195,12 +187,13 @@ class FrameReader:
 
     def site_at(self, code: CodeType, instruction: int) -> CallSite:
         """Return the line of *code* at the offset of an instruction."""
-        line = code.co_firstlineno
-        for start, end, number in code.co_lines():
-            if start <= instruction < end:
-                line = number or line
-                break
-        return self._site(code, line)
+        key = (id(code), instruction)
+        known = self._sites.get(key)
+        if known is None:
+            if len(self._sites) >= _MOST_SITES:
+                self._sites.clear()
+            known = self._sites[key] = (code, self._site(code, _line_at(code, instruction)))
+        return known[1]
 
     def site_of(self, function: Any) -> CallSite | None:
         """Return where *function* is defined, if it is the user's own."""
@@ -247,6 +240,13 @@ class FrameReader:
         if name is None:
             name = self._names[key] = _public_name(code, frame.f_globals)
         return name
+
+
+def _line_at(code: CodeType, instruction: int) -> int:
+    for start, end, line in code.co_lines():
+        if start <= instruction < end:
+            return line or code.co_firstlineno
+    return code.co_firstlineno
 
 
 def code_of(function: Any) -> CodeType | None:

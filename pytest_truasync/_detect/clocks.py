@@ -142,15 +142,15 @@ class ThreadClocks:
         """Tell whether the thread is on a processor now, or in the queue for one."""
         return _state_of(self.native) == b"R"
 
-    def with_queue(self, reading: Reading, *, stale_ns: int = 0) -> Reading:
-        """Return *reading* with the time in the queue as well, which reads a file.
-
-        Args:
-            reading: taken just now.
-            stale_ns: do not ask again if it was asked for less than so long ago.
-        """
-        if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
+    def read_all(self) -> Reading:
+        """Return the clocks now, with a time in the queue that is not stale."""
+        reading = self.read()
+        if 0 <= reading.wall_ns - self._queue_ns < STALE_NS:
             return reading
+        return self.with_queue(reading)
+
+    def with_queue(self, reading: Reading) -> Reading:
+        """Return *reading*, taken just now, with the time in the queue, which reads a file."""
         self._queue = _queue_of(self.native)
         self._queue_ns = reading.wall_ns
         return Reading(*reading[:3], *self._queue)

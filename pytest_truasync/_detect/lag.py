@@ -25,7 +25,6 @@ from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.clocks import (
     LATE_NS,
-    STALE_NS,
     ThreadClocks,
     Waking,
     has_queue,
@@ -192,10 +191,10 @@ class LagProbe:
 
     def _on_loop(self, watch: ThreadWatch, clocks: ThreadClocks, caller: FrameType) -> Subject:
         """Return what is known of a thread that runs a loop of this kind for the first time."""
-        first = clocks.with_queue(clocks.read(), stale_ns=STALE_NS)
         steps = StepReader(watch.loop, caller)
-        watch.rested = known = Subject(clocks, steps, first, debugged=_is_debugged())
-        return known
+        made = Subject(clocks, steps, clocks.read_all(), debugged=_is_debugged())
+        watch.rested = made
+        return made
 
     def _clocks_here(self) -> ThreadClocks:
         """Return the clocks of the calling thread, which runs a loop anew for each test."""
@@ -231,10 +230,8 @@ class LagProbe:
         if subject is None or not originals.acquire(self._mutex, True, 1):
             return
         try:
-            if subject.stay is not None:
-                self._conclude(watch, subject)
-            if self._over:
-                self._report()
+            self._conclude(watch, subject)
+            self._report()
             if subject.steps is not None:
                 watch.subject = None
                 subject.steps.rest()

@@ -166,15 +166,11 @@ def _twins_work() -> bool:
 
 def dress(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     """Give *function* the name, text and signature of *original*, and return it."""
-    if type(original) is FunctionType and type(function) is FunctionType:  # each offload has one
-        function.__module__, function.__doc__ = original.__module__, original.__doc__
-        function.__name__, function.__qualname__ = original.__name__, original.__qualname__
-        function.__wrapped__ = original  # type: ignore[attr-defined]
-        function.__annotations__ = original.__annotations__
-        return function
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__text_signature__"):
-        with contextlib.suppress(AttributeError, TypeError):
+        try:  # each offload has one: `contextlib.suppress` would cost as much as all the rest
             setattr(function, name, getattr(original, name))
+        except (AttributeError, TypeError):
+            continue
     owner = getattr(original, "__objclass__", None)
     if owner is not None:  # a method of a C type, which is pickled as the attribute of its type
         function.__module__ = owner.__module__

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_truasync._detect.blame import Blame, Place
-from pytest_truasync._detect.clocks import STALE_NS, Held, Reading, ThreadClocks, Waking
+from pytest_truasync._detect.clocks import Held, Reading, ThreadClocks, Waking
 from pytest_truasync._detect.recorder import ThreadWatch
 from pytest_truasync._detect.steps import Step, StepReader
 from pytest_truasync._model import Observation
@@ -64,7 +64,7 @@ class Subject:
         """Begin anew, with another loop in the same thread; False for one of another kind."""
         if self.steps is None or not self.steps.turn_to(loop):
             return False
-        self.last = self.clocks.with_queue(self.clocks.read(), stale_ns=STALE_NS)
+        self.last = self.clocks.read_all()
         self.explained_ns = explained_ns
         if self.collections:
             self.collections.clear()

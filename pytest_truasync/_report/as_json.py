@@ -43,11 +43,11 @@ def _violation(one: Violation) -> Json:
         "code": one.rule.code,
         "name": one.rule.name,
         "level": one.level,
-        **(site_to_json(seen.site) or {}),
+        **site_to_json(seen.site),
         "target": seen.target,
         "primitive": seen.primitive,
         "via": seen.via,
-        "inner": site_to_json(seen.inner),
+        "inner": site_to_json(seen.inner) if seen.inner else None,
         "chain": [site_to_json(site) for site in seen.chain],
         "count": seen.count,
         "total_ms": _ms(seen.total_ns),
@@ -81,7 +81,7 @@ def _pool(one: PoolUse) -> Json:
         "peak_queued": one.peak_queued,
         "longest_wait_ms": _ms(one.longest_wait_ns),
         "total_wait_ms": _ms(one.total_wait_ns),
-        "site": site_to_json(one.site),
+        "site": site_to_json(one.site) if one.site else None,
     }
 
 
