@@ -1,22 +1,27 @@
-"""The values that travel between the parts, and from a worker to the controller as JSON."""
+"""The values that travel between the parts, and from a worker to the controller as JSON.
+
+They are named tuples: to define a frozen dataclass takes six times as long, at each start of
+pytest, and to make or change one three times as long, at each finding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 Phase: TypeAlias = Literal["setup", "call", "teardown"]
 Json: TypeAlias = dict[str, Any]
 
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
 PERMISSION: ContextVar[str] = ContextVar("truasync_permission", default="")
 """Keys of the `with allow(...)` blocks around the running code, outermost first, one a line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One thing that the plugin reports, as a row of the catalogue."""
 
     code: str
@@ -36,8 +41,7 @@ class Rule:
     level: Level = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A callable that is watched."""
 
     name: str
@@ -46,8 +50,7 @@ class Target:
     """Rule that such a call breaks on an event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(NamedTuple):
     """Calls of one type or module that wait in C, out of sight of Python."""
 
     module: str
@@ -66,8 +69,7 @@ class Driver:
     """The first argument is a generator, which yields where the call has to wait."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CallSite:
+class CallSite(NamedTuple):
     """A line of source."""
 
     path: str
@@ -84,8 +86,7 @@ class CallSite:
         return f"{self.path}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What a probe saw at one call site in one test: one call or many alike."""
 
     code: str
@@ -101,7 +102,7 @@ class Observation:
     """Of an offload: the call that took the work off the loop, such as `asyncio.to_thread`."""
     chain: tuple[CallSite, ...] = ()
     """Frames from the loop's callback down to the call, outermost first."""
-    count: int = 1
+    count: int = 1  # type: ignore[assignment] - a tuple counts, too
     total_ns: int = 0
     """Wall time that all the calls took, in nanoseconds; 0 where it was not measured."""
     longest_ns: int = 0
@@ -121,8 +122,7 @@ class Observation:
         return (self.code, self.site.path, self.site.line, self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """Observations of one rule, call site and target, in all the tests where they were made."""
 
     rule: Rule
@@ -140,8 +140,7 @@ class Violation:
         return (seen.site.path, seen.site.line, self.rule.code, seen.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(NamedTuple):
     """What a marker, a `with` block or an ini line allows."""
 
     kind: Literal["marker", "with", "ini"]
@@ -163,8 +162,7 @@ class Permission:
         return f"{self.kind} {self.origin} {' '.join(self.what)}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolUse(NamedTuple):
     """How full one pool of threads was."""
 
     key: str
@@ -186,9 +184,8 @@ class PoolUse:
 
     def merge(self, other: PoolUse) -> PoolUse:
         """Return the use of the same pool in two tests as one, in whichever order they come."""
-        sites = [site for site in (self.site, other.site) if site]
-        return replace(
-            self,
+        first = min((self, other), key=_first_used)
+        return self._replace(
             name=min(self.name, other.name),
             capacity=max(self.capacity, other.capacity),
             calls=self.calls + other.calls,
@@ -196,27 +193,26 @@ class PoolUse:
             peak_queued=max(self.peak_queued, other.peak_queued),
             longest_wait_ns=max(self.longest_wait_ns, other.longest_wait_ns),
             total_wait_ns=self.total_wait_ns + other.total_wait_ns,
-            site=min(sites, key=_words, default=None),
+            site=first.site,
+            permission=first.permission,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What judging made of the observations of one test, or of all tests merged."""
 
     violations: tuple[Violation, ...] = ()
     """Level error."""
     warnings: tuple[Violation, ...] = ()
     notes: tuple[Violation, ...] = ()
-    allowed: Mapping[str, int] = field(default_factory=dict)
+    allowed: Mapping[str, int] = NOTHING
     """Key of a permission → calls that it let through."""
     permissions: tuple[Permission, ...] = ()
     """The permissions that were in force."""
     pools: tuple[PoolUse, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(NamedTuple):
     """What a report says of the run that it is about."""
 
     plugin: str
@@ -226,13 +222,13 @@ class RunInfo:
     mode: str
     tests: int = 0
     """Tests that were watched."""
-    times: Mapping[str, float] = field(default_factory=dict)
+    times: Mapping[str, float] = NOTHING
     """Measured times, the unit in the name; nothing here is the same in two runs."""
 
 
 def observation_to_json(seen: Observation) -> Json:
-    """Return *seen* as plain JSON data: what `asdict` does, at a tenth of its cost."""
-    data: Json = {name: getattr(seen, name) for name in _OBSERVED}
+    """Return *seen* as plain JSON data."""
+    data = seen._asdict()
     data["site"] = site_to_json(seen.site)
     data["inner"] = site_to_json(seen.inner) if seen.inner is not None else None
     data["chain"] = tuple(map(site_to_json, seen.chain))
@@ -241,11 +237,12 @@ def observation_to_json(seen: Observation) -> Json:
 
 def site_to_json(site: CallSite) -> Json:
     """Return *site* as plain JSON data."""
-    return {name: getattr(site, name) for name in _SITE}
+    return site._asdict()
 
 
-_OBSERVED = tuple(one.name for one in fields(Observation))
-_SITE = tuple(one.name for one in fields(CallSite))
+def sited_to_json(one: Permission | PoolUse) -> Json:
+    """Return what has a site, or none, as plain JSON data."""
+    return {**one._asdict(), "site": site_to_json(one.site) if one.site is not None else None}
 
 
 def observation_from_json(data: Json) -> Observation:
@@ -262,7 +259,7 @@ def observation_from_json(data: Json) -> Observation:
 
 
 def permission_from_json(data: Json) -> Permission:
-    """Return the permission that `asdict` wrote."""
+    """Return the permission that `sited_to_json` wrote."""
     site = data["site"]
     return Permission(
         **{**data, "what": tuple(data["what"]), "site": CallSite(**site) if site else None}
@@ -270,7 +267,7 @@ def permission_from_json(data: Json) -> Permission:
 
 
 def pool_from_json(data: Json) -> PoolUse:
-    """Return the pool use that `asdict` wrote."""
+    """Return the pool use that `sited_to_json` wrote."""
     site = data["site"]
     return PoolUse(**{**data, "site": CallSite(**site) if site else None})
 
@@ -287,8 +284,7 @@ def merge_observations(seen: Iterable[Observation]) -> tuple[Observation, tuple[
     group = list(seen)
     if len(group) == 1:
         return group[0], (group[0].test,) if group[0].test else ()
-    merged = replace(
-        min(group, key=_evidence),
+    merged = min(group, key=_evidence)._replace(
         count=sum(one.count for one in group),
         total_ns=sum(one.total_ns for one in group),
         longest_ns=max(one.longest_ns for one in group),
@@ -310,6 +306,11 @@ def _evidence(one: Observation) -> tuple[object, ...]:
         _words(one.inner),
         tuple(map(_words, one.chain)),
     )
+
+
+def _first_used(use: PoolUse) -> tuple[object, ...]:
+    """Order the uses of a pool: those with a site first."""
+    return (use.site is None, _words(use.site), use.permission)
 
 
 def _words(site: CallSite | None) -> tuple[str, int, str, str, str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import pytest
 
@@ -16,8 +15,7 @@ from pytest_truasync._options import FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIO
 from pytest_truasync._rules import NAMES, RULES, UnknownWordError, check_words, is_health, select
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All that a user can set, with its defaults."""
 
     enabled: bool = False

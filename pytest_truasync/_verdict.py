@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from pytest_truasync._model import (
     observation_to_json,
     permission_from_json,
     pool_from_json,
+    sited_to_json,
 )
 from pytest_truasync._rules import NAMES, RULES, instead_for, is_health, select
 
@@ -157,8 +157,8 @@ def verdict_to_json(verdict: Verdict) -> Json:
         "warnings": [_violation_to_json(one) for one in verdict.warnings],
         "notes": [_violation_to_json(one) for one in verdict.notes],
         "allowed": dict(verdict.allowed),
-        "permissions": [asdict(one) for one in verdict.permissions],
-        "pools": [asdict(one) for one in verdict.pools],
+        "permissions": [sited_to_json(one) for one in verdict.permissions],
+        "pools": [sited_to_json(one) for one in verdict.pools],
     }
 
 
@@ -176,7 +176,7 @@ def verdict_from_json(data: Json) -> Verdict:
 
 def _by_policy(seen: Observation, policy: Policy) -> Observation:
     if policy.strict_offload and seen.code == "TRU302":
-        return replace(seen, code="TRU304")
+        return seen._replace(code="TRU304")
     return seen
 
 
@@ -212,7 +212,7 @@ def _merged(group: list[Violation]) -> Violation:
         return group[0]
     observation, _ = merge_observations(one.observation for one in group)
     tests = tuple(sorted({test for one in group for test in one.tests}))
-    return replace(group[0], observation=observation, tests=tests)
+    return group[0]._replace(observation=observation, tests=tests)
 
 
 def _distinct(permissions: Iterable[Permission]) -> tuple[Permission, ...]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import asdict, replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from pytest_truasync._model import (
     observation_to_json,
     permission_from_json,
     pool_from_json,
+    sited_to_json,
 )
 from pytest_truasync._options import FORMAT_NAMES
 from pytest_truasync._report import FORMATS
@@ -35,8 +35,8 @@ def travel(data: object) -> object:
     "seen",
     [
         SEEN,
-        replace(SEEN, inner=LIBRARY, via="asyncio.to_thread", chain=(SITE, LIBRARY), pool="p"),
-        replace(SEEN, when="teardown", permission="with a:1", detail="x", count=3, total_ns=5),
+        SEEN._replace(inner=LIBRARY, via="asyncio.to_thread", chain=(SITE, LIBRARY), pool="p"),
+        SEEN._replace(when="teardown", permission="with a:1", detail="x", count=3, total_ns=5),
     ],
 )
 def test_an_observation_travels(seen: Observation) -> None:
@@ -49,7 +49,7 @@ def test_an_observation_travels(seen: Observation) -> None:
 def test_a_permission_and_a_pool_travel(site: CallSite | None) -> None:
     permission = Permission("ini", ("TRU2", "open"), "why", "line 1", "app/*", "load", site)
     pool = PoolUse("p", "pool", 3, 100, 3, 97, 5, 50, site)
-    first, second = travel(asdict(permission)), travel(asdict(pool))
+    first, second = travel(sited_to_json(permission)), travel(sited_to_json(pool))
     assert isinstance(first, dict)
     assert isinstance(second, dict)
     assert permission_from_json(first) == permission
@@ -66,10 +66,10 @@ def test_names_of_things() -> None:
 
 def test_a_group_is_merged_in_any_order() -> None:
     group = [
-        replace(SEEN, test="b", longest_ns=9, total_ns=9, primitive="select.select"),
-        replace(SEEN, test="a", longest_ns=2, total_ns=4, count=2, inner=LIBRARY),
-        replace(SEEN, test="a", longest_ns=3, total_ns=3, inner=SITE, chain=(LIBRARY,)),
-        replace(SEEN, test="", longest_ns=1, total_ns=1),
+        SEEN._replace(test="b", longest_ns=9, total_ns=9, primitive="select.select"),
+        SEEN._replace(test="a", longest_ns=2, total_ns=4, count=2, inner=LIBRARY),
+        SEEN._replace(test="a", longest_ns=3, total_ns=3, inner=SITE, chain=(LIBRARY,)),
+        SEEN._replace(test="", longest_ns=1, total_ns=1),
     ]
     results = [merge_observations(order) for order in itertools.permutations(group)]
     merged, tests = results[0]
@@ -79,10 +79,10 @@ def test_a_group_is_merged_in_any_order() -> None:
 
 
 def test_the_evidence_of_a_group_does_not_depend_on_times() -> None:
-    one, other = replace(SEEN, primitive="a"), replace(SEEN, primitive="b")
+    one, other = SEEN._replace(primitive="a"), SEEN._replace(primitive="b")
     for longest in (1, 3):
         merged, _ = merge_observations(
-            [replace(one, longest_ns=2), replace(other, longest_ns=longest)]
+            [one._replace(longest_ns=2), other._replace(longest_ns=longest)]
         )
         assert merged.primitive == "a"
 

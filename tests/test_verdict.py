@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -28,10 +27,10 @@ SITE = CallSite("app/feed.py", 42, "Feed.load", "time.sleep(1)")
 SLEEP = Observation(
     "TRU251", "time.sleep", "time.sleep", SITE, total_ns=5, longest_ns=5, test="t.py::test_a"
 )
-HTTP = replace(SLEEP, code="TRU310", target="requests.get", primitive="socket.socket.recv")
-NOTE = replace(SLEEP, code="TRU302", target="shrink", primitive="open", via="asyncio.to_thread")
-FULL = replace(SLEEP, code="TRU303", target="asyncio.to_thread")
-SICK = replace(SLEEP, code="TRU903", target="probe sleep")
+HTTP = SLEEP._replace(code="TRU310", target="requests.get", primitive="socket.socket.recv")
+NOTE = SLEEP._replace(code="TRU302", target="shrink", primitive="open", via="asyncio.to_thread")
+FULL = SLEEP._replace(code="TRU303", target="asyncio.to_thread")
+SICK = SLEEP._replace(code="TRU903", target="probe sleep")
 
 
 def allow(
@@ -58,11 +57,11 @@ class TestJudge:
         assert verdict.violations[0].tests == ("t.py::test_a",)
 
     def test_like_observations_are_one_violation(self) -> None:
-        again = replace(SLEEP, count=2, total_ns=8, longest_ns=7, when="teardown")
+        again = SLEEP._replace(count=2, total_ns=8, longest_ns=7, when="teardown")
         (one,) = judge([SLEEP, again], [], Policy()).violations
         assert (one.observation.count, one.observation.total_ns) == (3, 13)
         assert one.observation.longest_ns == 7
-        elsewhere = replace(SLEEP, site=replace(SITE, line=43))
+        elsewhere = SLEEP._replace(site=SITE._replace(line=43))
         assert len(judge([SLEEP, elsewhere], [], Policy()).violations) == 2
 
     def test_strict_offload_makes_every_offload_an_error(self) -> None:
@@ -82,7 +81,7 @@ class TestJudge:
 
     def test_calls_let_through_are_counted_for_each_permission(self) -> None:
         permissions = [allow("TRU2"), allow("time.sleep"), allow("TRU3")]
-        verdict = judge([SLEEP, replace(SLEEP, count=4)], permissions, Policy())
+        verdict = judge([SLEEP, SLEEP._replace(count=4)], permissions, Policy())
         assert codes(verdict) == [[], [], []]
         assert verdict.allowed == {permissions[0].key: 5, permissions[1].key: 5}
         assert set(verdict.permissions) == set(permissions)
@@ -97,10 +96,10 @@ class TestJudge:
 
     def test_pools_are_merged_and_handed_on(self) -> None:
         pool = PoolUse("p", "pool", 3, calls=2, peak_queued=1)
-        assert judge([], [], Policy(), [pool, pool]).pools == (replace(pool, calls=4),)
+        assert judge([], [], Policy(), [pool, pool]).pools == (pool._replace(calls=4),)
 
     def test_a_hundred_thousand_calls_are_one_group(self) -> None:
-        verdict = judge([replace(SLEEP, count=100_000)], [], Policy())
+        verdict = judge([SLEEP._replace(count=100_000)], [], Policy())
         assert verdict.violations[0].observation.count == 100_000
 
 
@@ -124,7 +123,7 @@ class TestCovers:
             ("socket.socket", HTTP, True),
             ("open", NOTE, True),
             ("asyncio.to_thread", NOTE, True),
-            ("input", replace(SLEEP, target="builtins.input", primitive="x"), True),
+            ("input", SLEEP._replace(target="builtins.input", primitive="x"), True),
             ("builtins.open", NOTE, True),
         ],
     )
@@ -139,9 +138,9 @@ class TestCovers:
     def test_a_with_block_covers_what_was_seen_inside_it(self) -> None:
         outer, inner = allow("TRU251", kind="with"), allow("TRU3", kind="with")
         assert not covers(outer, SLEEP)
-        assert covers(outer, replace(SLEEP, permission=outer.key))
-        assert not covers(inner, replace(SLEEP, permission=inner.key))
-        assert covers(outer, replace(SLEEP, permission=f"{outer.key}\n{inner.key}"))
+        assert covers(outer, SLEEP._replace(permission=outer.key))
+        assert not covers(inner, SLEEP._replace(permission=inner.key))
+        assert covers(outer, SLEEP._replace(permission=f"{outer.key}\n{inner.key}"))
 
     @pytest.mark.parametrize(
         ("glob", "path", "expected"),
@@ -176,7 +175,7 @@ class TestCovers:
         ],
     )
     def test_an_ini_line_covers_its_paths(self, glob: str, path: str, expected: bool) -> None:
-        seen = replace(SLEEP, site=replace(SITE, path=path))
+        seen = SLEEP._replace(site=SITE._replace(path=path))
         assert covers(allow("TRU2", kind="ini", glob=glob), seen) is expected
 
     @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ class TestCovers:
         ],
     )
     def test_and_its_function(self, function: str, name: str, expected: bool) -> None:
-        seen = replace(SLEEP, site=replace(SITE, function=name))
+        seen = SLEEP._replace(site=SITE._replace(function=name))
         assert covers(allow(kind="ini", function=function), seen) is expected
 
 
@@ -232,7 +231,7 @@ class TestUnused:
     def test_where_it_stands(self) -> None:
         test = Permission("marker", (), "why", "tests/t.py::test_a")
         line = Permission("ini", ("open",), "why", "truasync_allow line 2", "app", "load")
-        known = replace(line, what=("TRU2",), site=CallSite("pytest.ini", 0))
+        known = line._replace(what=("TRU2",), site=CallSite("pytest.ini", 0))
         sites = [one.observation.site.path for one in unused([test, line, known], {}, True)]
         assert sites == ["pytest.ini", "tests/t.py", "truasync_allow line 2"]
 

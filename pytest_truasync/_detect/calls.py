@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from types import (
@@ -250,7 +249,7 @@ class CallProbe:
         get_ident = originals.get_ident
         attempt = ATTEMPTS.get(target.name)
         name, clock, begin, observe = target.name, self._clock, self._begin, self._observe
-        made = replace(target, name=_MADE[name]) if name in _MADE else target
+        made = target._replace(name=_MADE[name]) if name in _MADE else target
         predicate = self._predicate(made)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:

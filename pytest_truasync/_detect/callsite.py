@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -160,7 +160,7 @@ class FrameReader:
         if known is None:
             if len(self._sources) >= _MOST_SITES:
                 self._sources.clear()
-            known = replace(site, source=linecache.getline(filename, site.line).strip())
+            known = site._replace(source=linecache.getline(filename, site.line).strip())
             self._sources[site] = known
         return known
 

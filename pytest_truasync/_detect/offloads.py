@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
@@ -82,8 +82,7 @@ class Offload:
         group.add(call)
 
 
-@dataclass(slots=True, eq=False)
-class Clocks:
+class Clocks(NamedTuple):
     """Time of the process and of the calling thread."""
 
     wall_ns: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Final
 
 from pytest_truasync._model import (
@@ -27,7 +26,7 @@ def render(verdict: Verdict, run: RunInfo) -> str:
     """Return *verdict* as a JSON document, the same for the same run but for the times."""
     document = {
         "format": FORMAT_VERSION,
-        "run": asdict(run),
+        "run": {**run._asdict(), "times": dict(run.times)},
         "violations": [_violation(one) for one in verdict.violations],
         "warnings": [_violation(one) for one in verdict.warnings],
         "notes": [_violation(one) for one in verdict.notes],

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def test_failure_text(golden: Golden) -> None:
 
 def test_the_failure_text_is_what_the_style_guide_shows() -> None:
     (one,) = judge(OBSERVATIONS[:1], [], Policy()).violations
-    assert failure_text([replace(one, instead="await asyncio.sleep(...)")]) == (
+    assert failure_text([one._replace(instead="await asyncio.sleep(...)")]) == (
         "truasync: 1 violation, TRU251 at app/feed.py:42\n"
         "\n"
         "app/feed.py:42 in load_feed: TRU251 blocking-sleep\n"
@@ -111,7 +110,7 @@ def test_the_colour_of_the_total(codes: set[str], style: str) -> None:
 
 def test_a_sentence_without_times() -> None:
     seen = Observation("TRU251", "time.sleep", "time.sleep", CallSite("a.py", 1), count=2)
-    once = replace(seen, count=1)
+    once = seen._replace(count=1)
     assert "held the event loop 2 times\n" in failure_text(judge([seen], [], Policy()).violations)
     assert "held the event loop\n" in failure_text(judge([once], [], Policy()).violations)
 
@@ -126,32 +125,32 @@ def test_a_sentence_without_times() -> None:
     ],
 )
 def test_functions_are_named_as_in_the_source(function: str, shown: str) -> None:
-    seen = replace(OBSERVATIONS[0], site=replace(SLEEP, function=function))
+    seen = OBSERVATIONS[0]._replace(site=SLEEP._replace(function=function))
     text = failure_text(judge([seen], [], Policy()).violations)
     assert f"\napp/feed.py:42{shown}TRU251" in text
 
 
 def test_no_failure() -> None:
     assert failure_text([]) == "truasync: 0 violations"
-    nowhere = replace(OBSERVATIONS[0], site=CallSite("", 0))
+    nowhere = OBSERVATIONS[0]._replace(site=CallSite("", 0))
     text = failure_text(judge([nowhere], [], Policy()).violations)
     assert text.startswith("truasync: 1 violation, TRU251\n\nTRU251 blocking-sleep\n")
 
 
 def test_times_of_many_calls_without_the_longest() -> None:
-    seen = replace(OBSERVATIONS[0], count=2, longest_ns=0)
+    seen = OBSERVATIONS[0]._replace(count=2, longest_ns=0)
     text = failure_text(judge([seen], [], Policy()).violations)
     assert "held the event loop 2 times, for 120.4 ms in all\n" in text
 
 
 def test_a_library_without_a_chain() -> None:
-    site = replace(SLEEP, package="backoff")
-    text = failure_text(judge([replace(OBSERVATIONS[0], site=site)], [], Policy()).violations)
+    site = SLEEP._replace(package="backoff")
+    text = failure_text(judge([OBSERVATIONS[0]._replace(site=site)], [], Policy()).violations)
     assert "\n  in package 'backoff'\n" in text
 
 
 def test_an_offload_of_which_the_line_is_not_known() -> None:
-    seen = replace(OBSERVATIONS[6], inner=None, pool="unknown")
+    seen = OBSERVATIONS[6]._replace(inner=None, pool="unknown")
     text = failure_text(judge([seen], [], Policy()).violations, [POOL])
     assert "\n  sent there by loop.run_in_executor\n" in text
     assert "pool:" not in text
