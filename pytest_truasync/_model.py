@@ -102,7 +102,7 @@ class Observation(NamedTuple):
     """Of an offload: the call that took the work off the loop, such as `asyncio.to_thread`."""
     chain: tuple[CallSite, ...] = ()
     """Frames from the loop's callback down to the call, outermost first."""
-    count: int = 1  # type: ignore[assignment] - a tuple counts, too
+    count: int = 1  # type: ignore[assignment]  # over a method of tuples
     total_ns: int = 0
     """Wall time that all the calls took, in nanoseconds; 0 where it was not measured."""
     longest_ns: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from pathlib import Path
@@ -58,6 +59,9 @@ class Session:
         self._policy = Policy(settings.selected, settings.strict_offload)
         self._detector: Detector | None = self._make_detector() if watch else None
         self._outer_root, self._opened = "", False
+        self.travels = False
+        """Whether another process reports: this one is a worker of pytest-xdist."""
+        self._process = os.getpid()
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
         self._held: list[Observation] = []
@@ -118,24 +122,26 @@ class Session:
     # One test.
 
     def begin(self, test: str, permissions: tuple[Permission, ...]) -> None:
-        """Begin a test; what was seen since the last one was nobody's."""
-        news = self._news("setup")
-        _allow.take_entered()
+        """Begin a test; what was seen since the last one was nobody's.
+
+        What standard output and error are now is noted: writing there is not watched.
+        """
+        detector = self._detector
+        if detector is None:
+            return
+        detector.note_consoles()
+        self._held = [] if detector.idle else self._news("setup")
+        self._held_pools = []
         self._test, self._permissions = test, permissions
-        self._held, self._held_pools = news, []
+        _allow.take_entered()
 
     def _news(self, when: Phase) -> list[Observation]:
         """Return what the plugin says of itself; what else was seen since is nobody's."""
-        if self._detector is None or self._detector.idle:
+        if self._detector is None:
             return []
         seen = self._detector.drain("", when)
         self._detector.pools()
         return [one for one in seen if is_health(one.code)]
-
-    def note_consoles(self) -> None:
-        """Take note of what standard output and error are now: writing there is not watched."""
-        if self._detector is not None:
-            self._detector.note_consoles()
 
     def end(self) -> None:
         """End the test."""
@@ -155,16 +161,19 @@ class Session:
             ran: whether the test itself ran, so that a permission could have been of use.
 
         Returns:
-            What travels with the report, if anything, and the text for a test that is to fail.
+            What is to travel with the report, if this process does not report itself, and the text
+            for a test that is to fail.
         """
         if self._detector is None:
             return None, ""
         self.hold(when)
+        if not (ran or self._held or self._held_pools):
+            return None, ""
         seen, self._held = self._held, []
         pools, self._held_pools = self._held_pools, []
         if pools:
             seen += self._detector.full_pools(pools, self._test, when)
-        held = _allow.held(one.permission for one in seen)
+        held = _allow.held(one.permission for one in seen) if seen else ()
         in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
         if not seen and not pools and not (ran and in_force):
             return None, ""
@@ -172,7 +181,10 @@ class Session:
         text = ""
         if verdict.violations and self.settings.mode != "warn":
             text = terminal.failure_text(verdict.violations, verdict.pools)
-        return verdict_to_json(verdict), text
+        if self.travels or os.getpid() != self._process:
+            return verdict_to_json(verdict), text
+        self._add(verdict)
+        return None, text
 
     def _refuse(self, seen: Observation) -> BaseException | None:
         held = _allow.held([seen.permission])
@@ -185,8 +197,11 @@ class Session:
     # All tests.
 
     def take(self, travel: Json) -> None:
-        """Take in what came with the report of a test, perhaps from a worker."""
-        self._verdicts.append(verdict_from_json(travel))
+        """Take in what came with the report of a test, from a worker or a fork."""
+        self._add(verdict_from_json(travel))
+
+    def _add(self, verdict: Verdict) -> None:
+        self._verdicts.append(verdict)
         if len(self._verdicts) >= 256:  # merged as they come, a long run stays small
             self._verdicts = [merge(self._verdicts)]
 

@@ -109,6 +109,7 @@ class Hooks:
         self._session = session
         self._settings = session.settings
         self._stopped = False
+        session.travels = hasattr(config, "workerinput")
 
     def pytest_report_header(self) -> str:
         """Say by what the run is judged."""
@@ -127,20 +128,13 @@ class Hooks:
         """Note that tests of a file will not run."""
         self._stopped = self._stopped or report.failed
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Begin and end one test."""
-        permissions = self._permissions_of(item)
-        self._session.begin(item.nodeid, permissions)
-        try:
-            return (yield)
-        finally:
-            self._session.end()
-
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        """Look at the standard streams while pytest captures them, before a test replaces them."""
-        self._session.note_consoles()
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin a test.
+
+        pytest captures the standard streams, and no test has replaced them yet.
+        """
+        self._session.begin(item.nodeid, self._permissions_of(item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -148,22 +142,24 @@ class Hooks:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Judge what was seen, and attach it to the report; setup is judged with the test."""
         report = yield
-        if call.when == "setup" and report.passed:
+        when, outcome = report.when, report.outcome
+        if when == "setup" and outcome == "passed":
             self._session.hold("setup")
             return report
-        ran = call.when == "call" and report.outcome != "skipped"
-        travel, text = self._session.judge(report.when, ran=ran)
+        travel, text = self._session.judge(when, ran=when == "call" and outcome != "skipped")
         if travel is not None:
             report.truasync = travel  # type: ignore[attr-defined]
         if text:
             _fail(report, text)
+        if when == "teardown":
+            self._session.end()
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what travelled with the report, perhaps from a worker."""
+        """Take in what travelled with the report, from a worker or a fork."""
         travel = getattr(report, "truasync", None)
-        if travel is not None and not hasattr(self._config, "workerinput"):
+        if travel is not None and not self._session.travels:
             self._session.take(travel)
         if report.when == "call":
             self._session.count(report.nodeid)
@@ -174,7 +170,7 @@ class Hooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Merge all, write the reports, and fail the run where a permission is useless."""
         config = self._config
-        if hasattr(config, "workerinput"):
+        if self._session.travels:
             config.workeroutput["truasync_stopped"] = self._stopped  # type: ignore[attr-defined]
             return
         left_out = ("collectonly", "setuponly", "setupplan", "ignore", "ignore_glob")

@@ -208,13 +208,8 @@ class Detector:
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
         recorder = self._recorder
-        return not (
-            recorder.groups
-            or recorder.ready
-            or self._watch.threads
-            or self._offloads.known_pools
-            or self._has_news
-        )
+        heard = recorder.groups or recorder.ready or self._watch.threads
+        return not (heard or self._offloads.known_pools or self._has_news)
 
     @property
     def _has_news(self) -> bool:

@@ -26,6 +26,8 @@ from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
 from pytest_truasync._model import Target
 
+__tracebackhide__ = True  # of every frame of this module: pytest leaves them out
+
 LOCK_GRACE_NS: Final = 10_000_000
 """A lock that was got sooner than this was only passed on between threads: the holder may have
 lost the GIL for a moment. Two switch intervals."""
@@ -253,7 +255,6 @@ class CallProbe:
         predicate = self._predicate(made)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 if not threads or (watch := threads.get(get_ident())) is None or watch.busy:
                     return original(*args, **kwargs)
@@ -272,7 +273,6 @@ class CallProbe:
                 raise
 
         def warning_wrapper(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 run = partial(stand_in(originals.getframe(1)), original)
                 if not threads or get_ident() not in threads:
@@ -283,7 +283,6 @@ class CallProbe:
                 raise
 
         def polling_wrapper(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 # Each round of a busy loop asks without waiting.
                 if (len(args) > 1 and type(args[1]) is int and not args[1]) or not threads:
@@ -294,7 +293,6 @@ class CallProbe:
                 raise
 
         def making_wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 make = original
                 if args and type(args[0]) is bool:  # of a bool as a descriptor it warns
@@ -318,7 +316,6 @@ class CallProbe:
         observe_attempt = self._observe_attempt
 
         def trying_wrapper(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 if not threads or get_ident() not in threads:
                     return original(*args, **kwargs)
@@ -333,7 +330,6 @@ class CallProbe:
         try_now = ACQUIRES[kind]
 
         def lock_wrapper(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 if not threads or get_ident() not in threads:
                     return original(*args, **kwargs)
@@ -377,7 +373,6 @@ class CallProbe:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
         if watch is None or watch.busy:
             return original(*args, **kwargs)
@@ -405,7 +400,6 @@ class CallProbe:
         depth: int = 2,
     ) -> Timed | None:
         """Put the call that the frame so far up the stack makes on record; return who times it."""
-        __tracebackhide__ = True
         code: bool | str = True
         try:
             if predicate is not None and not (code := predicate(args, kwargs)):
@@ -423,7 +417,6 @@ class CallProbe:
         kwargs: dict[str, Any],
     ) -> Any:
         """Try without waiting first; only what could not be had at once is a wait."""
-        __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
         if watch is None or watch.busy:
             return original(*args, **kwargs)
@@ -482,7 +475,6 @@ class CallProbe:
         args: tuple[Any, ...],
         frame: FrameType,
     ) -> Call | None:
-        __tracebackhide__ = True
         if target.name in self._off:
             return None
         try:

@@ -36,6 +36,8 @@ from pytest_truasync._detect.standins import (
 )
 from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 
+__tracebackhide__ = True  # of every frame of this module: pytest leaves them out
+
 _MOST_POOLS: Final = 200
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
@@ -265,7 +267,6 @@ class OffloadProbe:
 
         def run_in_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
             # Only to be on the stack: that of uvloop is in C, and the offload is named by it.
-            __tracebackhide__ = True
             return original(self, *args, **kwargs)
 
         patches.replace(module.Loop, "run_in_executor", dress(original, run_in_executor))
@@ -479,7 +480,6 @@ class OffloadProbe:
         raw = offload.via == _RAW_THREAD and can_tell_unraisable()
 
         def run_offloaded(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             work = replace(offload, groups={}, doing=set()) if many else offload
             on, before = probe._begin(work)
             try:

@@ -106,6 +106,8 @@ class LagProbe:
         self._mutex = originals.Mutex()
         self._clocks: dict[int, ThreadClocks] = {}
         self._over: list[tuple[Stay, int]] = []
+        self._looking = False
+        """The sampler has begun to look, and may be in the midst of what it keeps of a thread."""
         self._sampler = Sampler(self.tick, lambda: bool(watch.threads), self.tick_ns, clock)
         self._off = True
         self._gc_began_ns = -1
@@ -166,35 +168,25 @@ class LagProbe:
         if self._off or not (self._workers if loop is None else self._loops):
             return
         below = watch.below
-        was_busy = below.busy if below is not None else False
+        was_busy = False
+        if below is not None:
+            was_busy, below.busy = below.busy, True  # what we read is not the user's
         try:
             known: Subject | None = watch.rested
-            if known is not None and known.begin_again(loop, watch.explained_ns):
-                known.debugged = _is_debugged()
-                watch.subject = known
-                self._sampler.start()
-                return
-            if below is not None:
-                below.busy = True  # what we read is not the user's
-            clocks = self._clocks_here()
-            if loop is None:
-                first = clocks.read()
-                watch.subject = Subject(clocks, None, first, debugged=_is_debugged())
-            else:
-                watch.subject = self._on_loop(watch, clocks, originals.getframe(2))
+            debugged = _is_debugged()
+            if known is None or not known.begin_again(loop, watch.explained_ns, debugged=debugged):
+                clocks = self._clocks_here()
+                steps = StepReader(loop, originals.getframe(2)) if loop is not None else None
+                first = clocks.read() if steps is None else clocks.read_all()
+                known = Subject(clocks, steps, first, debugged=debugged)
+                watch.rested = known if steps is not None else None
+            watch.subject = known
             self._sampler.start()
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
             if below is not None:
                 below.busy = was_busy
-
-    def _on_loop(self, watch: ThreadWatch, clocks: ThreadClocks, caller: FrameType) -> Subject:
-        """Return what is known of a thread that runs a loop of this kind for the first time."""
-        steps = StepReader(watch.loop, caller)
-        made = Subject(clocks, steps, clocks.read_all(), debugged=_is_debugged())
-        watch.rested = made
-        return made
 
     def _clocks_here(self) -> ThreadClocks:
         """Return the clocks of the calling thread, which runs a loop anew for each test."""
@@ -226,8 +218,15 @@ class LagProbe:
 
     def end(self, watch: ThreadWatch) -> None:
         """Let the thread of *watch* go; what it did is judged before its test ends."""
-        subject = watch.subject
-        if subject is None or not originals.acquire(self._mutex, True, 1):
+        subject: Subject | None = watch.subject
+        if subject is None:
+            return
+        if subject.stay is None and not (self._looking or self._over):  # as after most steps
+            if subject.steps is not None:
+                watch.subject = None
+                subject.steps.rest()
+            return
+        if not originals.acquire(self._mutex, True, 1):
             return
         try:
             self._conclude(watch, subject)
@@ -277,8 +276,10 @@ class LagProbe:
         """
         if originals.other_interpreters():
             return  # their frames are in the list as well, and to make them here crashes both
+        self._looking = True  # before the frames are taken: who leaves from now on waits for us
         frames = _frames()
         if not originals.acquire(self._mutex, True, 1):
+            self._looking = False
             frames.clear()  # they hold our own frame, and with it each other
             return
         try:
@@ -304,6 +305,7 @@ class LagProbe:
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
+            self._looking = False
             frames.clear()
             originals.release(self._mutex)
 

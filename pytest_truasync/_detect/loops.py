@@ -12,6 +12,7 @@ from weakref import ref
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
 from pytest_truasync._detect.recorder import ThreadWatch, Watch
@@ -22,6 +23,7 @@ Origin = tuple[ref[Any], CodeType, int]
 """A task, and the user's line that made it: code and instruction."""
 
 _FEW_TASKS: Final = 1_000
+_USER: Final = Role.USER  # an attribute of an enumeration is looked up anew each time
 
 
 class _Here(threading.local):
@@ -44,6 +46,7 @@ class LoopProbe:
     def __init__(self, watch: Watch, reader: FrameReader) -> None:
         self._watch = watch
         self._reader = reader
+        self._landmarks = reader.sorter.landmarks
         self._tasks: dict[int, Origin] = {}
         """Hash of a task, which is its place in memory, so that the next one there takes it over.
         A WeakKeyDictionary would run Python code at the end of each task."""
@@ -65,12 +68,14 @@ class LoopProbe:
         imports.when("uvloop", lambda module: self._watch_tasks(patches, module.Loop))
 
     def _running_loop_setter(self, original: Callable[[Any], None]) -> Callable[..., None]:
+        enter, leave = self._enter, self._leave
+
         def set_running_loop(*args: Any, **kwargs: Any) -> None:
             original(*args, **kwargs)
-            if args[0] is not None:
-                self._enter(args[0])
+            if args[0] is None:
+                leave()
             else:
-                self._leave()
+                enter(args[0])
 
         return set_running_loop
 
@@ -149,7 +154,7 @@ class LoopProbe:
 
         def spawn_impl(*args: Any, **kwargs: Any) -> Any:
             task = spawn(*args, **kwargs)
-            remember(task, originals.getframe(1))
+            remember(task, task.coro, originals.getframe(1))
             return task
 
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
@@ -160,21 +165,26 @@ class LoopProbe:
     def _watch_tasks(self, patches: PatchStack, loop: type) -> None:
         original = loop.create_task  # type: ignore[attr-defined]
         remember = self._remember
-
         getframe = originals.getframe
 
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
-            remember(task, getframe(1))
+            remember(task, args[0] if args else None, getframe(1))
             if getattr(task, "_source_traceback", None):
                 without_us(task)
             return task
 
         patches.replace(loop, "create_task", dress(original, create_task))
 
-    def _remember(self, task: Any, frame: FrameType) -> None:
-        """Note the user's line that made *task*, or that made the task that made it."""
+    def _remember(self, task: Any, coroutine: Any, frame: FrameType) -> None:
+        """Note the user's line that made *task*, or that made the task that made it.
+
+        A coroutine of the user's own is on the stack wherever its task runs: there is no need.
+        """
         try:
+            code = getattr(coroutine, "cr_code", None)
+            if code is not None and self._landmarks[code.co_filename] is _USER:
+                return
             user = self._reader.user_frame(frame)
             if user is not None:
                 self._tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)

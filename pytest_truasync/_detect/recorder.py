@@ -282,8 +282,9 @@ class Watch:
         ident = originals.get_ident()
         at = self.threads.get(ident)
         while at is not None:
-            at.finish()
-            if self.lag is not None:
+            if at.call is not None:
+                at.finish()
+            if at.subject is not None and self.lag is not None:
                 self.lag.end(at)
             if at is watch:
                 break

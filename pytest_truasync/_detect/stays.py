@@ -60,12 +60,13 @@ class Subject:
         if reading.wall_ns >= self.last.wall_ns:
             self.last = reading
 
-    def begin_again(self, loop: Any, explained_ns: int) -> bool:
+    def begin_again(self, loop: Any, explained_ns: int, *, debugged: bool) -> bool:
         """Begin anew, with another loop in the same thread; False for one of another kind."""
         if self.steps is None or not self.steps.turn_to(loop):
             return False
         self.last = self.clocks.read_all()
         self.explained_ns = explained_ns
+        self.debugged = debugged
         if self.collections:
             self.collections.clear()
             self.collected = 0

@@ -75,7 +75,7 @@ class StepReader:
         caller: frame of what told that the loop is running.
     """
 
-    __slots__ = ("_floor", "_loop", "_own", "_pinged", "_pings")
+    __slots__ = ("_floor", "_kind", "_loop", "_own", "_pinged", "_pings")
 
     def __init__(self, loop: Any, caller: FrameType | None) -> None:
         self._loop = loop
@@ -83,6 +83,8 @@ class StepReader:
         self._pinged = -1
         self._floor: CodeType | None = None
         self._own = isinstance(loop, asyncio.base_events.BaseEventLoop)
+        self._kind = type(loop) if self._own else None
+        """Of loops that one reader can read, one after another."""
         if not self._own and hasattr(loop, "call_soon_threadsafe"):
             self._floor = _floor_of(caller)
 
@@ -92,7 +94,7 @@ class StepReader:
 
     def turn_to(self, loop: Any) -> bool:
         """Read another loop from now on; False where that takes a new reader."""
-        if not self._own or not isinstance(loop, asyncio.base_events.BaseEventLoop):
+        if type(loop) is not self._kind:
             return False
         self._loop = loop
         return True

@@ -142,6 +142,8 @@ def raw_writes(args: Args, kwargs: Kwargs) -> bool:
 
 
 _consoles: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_last_noted: Final[list[Callable[[], Any]]] = [object, object]
+"""What gives back the two streams that were noted last, if they are still there."""
 
 
 def note_consoles() -> None:
@@ -150,12 +152,15 @@ def note_consoles() -> None:
     A log handler keeps the stream that it was made with, when a test has long put another one in
     its place.
     """
-    for stream in (sys.stdout, sys.stderr):
+    if _last_noted[0]() is sys.stdout and _last_noted[1]() is sys.stderr:
+        return  # pytest puts the same ones in place for each test
+    for place, stream in enumerate((sys.stdout, sys.stderr)):
         buffer = getattr(stream, "buffer", None)
         raw = getattr(buffer, "raw", buffer)
         try:
-            if raw is not None and raw not in _consoles:
+            if raw is not None:
                 _consoles.add(raw)
+            _last_noted[place] = weakref.ref(stream)
         except TypeError:
             continue
 
