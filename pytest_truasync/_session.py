@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ class Session:
         self.travels = False
         """Whether another process reports: this one is a worker of pytest-xdist."""
         self._process = os.getpid()
+        self.forked: Callable[[], None] | None = None
+        """Called when this process has forked."""
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
         self._held: list[Observation] = []
@@ -87,7 +90,12 @@ class Session:
                 settings.stall_threshold_s if settings.selected & STALL_CODES else None
             ),
             sample_workers="TRU301" in settings.selected,
+            forked=self._note_fork,
         )
+
+    def _note_fork(self) -> None:
+        if self.forked is not None:
+            self.forked()
 
     # The run.
 

@@ -109,7 +109,18 @@ class Hooks:
         self._session = session
         self._settings = session.settings
         self._stopped = False
+        self.failed: set[str] = set()
+        """Tests that may not have come to what their permissions are for."""
         session.travels = hasattr(config, "workerinput")
+        if getattr(config.option, "dist", "no") != "no" and not session.travels:
+            self._expect_reports()
+        else:
+            session.forked = self._expect_reports
+
+    def _expect_reports(self) -> None:
+        """Look at each report from now on: it may have been made in another process."""
+        self._session.forked = None
+        self._config.pluginmanager.register(Arrivals(self, self._session), "truasync_arrivals")
 
     def pytest_report_header(self) -> str:
         """Say by what the run is judged."""
@@ -138,11 +149,13 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
-        self, call: pytest.CallInfo[None]
+        self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Judge what was seen, and attach it to the report; setup is judged with the test."""
         report = yield
         when, outcome = report.when, report.outcome
+        if outcome == "failed":
+            self.failed.add(item.nodeid)
         if when == "setup" and outcome == "passed":
             self._session.hold("setup")
             return report
@@ -151,31 +164,26 @@ class Hooks:
             report.truasync = travel  # type: ignore[attr-defined]
         if text:
             _fail(report, text)
-        if when == "teardown":
+        if when == "call":
+            self._session.count(item.nodeid)
+            if outcome == "passed":
+                self.failed.discard(item.nodeid)  # it was run again
+        elif when == "teardown":
             self._session.end()
         return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what travelled with the report, from a worker or a fork."""
-        travel = getattr(report, "truasync", None)
-        if travel is not None and not self._session.travels:
-            self._session.take(travel)
-        if report.when == "call":
-            self._session.count(report.nodeid)
-        if report.failed and not hasattr(report, "truasync_failed"):
-            self._stopped = True  # it may not have come to what its permission is for
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Merge all, write the reports, and fail the run where a permission is useless."""
         config = self._config
         if self._session.travels:
-            config.workeroutput["truasync_stopped"] = self._stopped  # type: ignore[attr-defined]
+            stopped = self._stopped or bool(self.failed)
+            config.workeroutput["truasync_stopped"] = stopped  # type: ignore[attr-defined]
             return
         left_out = ("collectonly", "setuponly", "setupplan", "ignore", "ignore_glob")
         whole = not (
             self._stopped
+            or self.failed
             or session.shouldfail
             or session.shouldstop
             or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -202,6 +210,30 @@ class Hooks:
     def pytest_unconfigure(self) -> None:
         """Put everything back."""
         self._session.close()
+
+
+class Arrivals:
+    """Hears of reports that other processes made: workers of pytest-xdist, forks.
+
+    Args:
+        hooks: of the run.
+        session: of the run.
+    """
+
+    def __init__(self, hooks: Hooks, session: Session) -> None:
+        self._hooks = hooks
+        self._session = session
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what travelled with the report."""
+        travel = getattr(report, "truasync", None)
+        if travel is not None and not self._session.travels:
+            self._session.take(travel)
+        if report.when == "call":
+            self._session.count(report.nodeid)
+        if report.failed and not hasattr(report, "truasync_failed"):
+            self._hooks.failed.add(report.nodeid)
 
 
 def _fail(report: pytest.TestReport, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -362,3 +363,66 @@ def test_what_the_standard_library_holds_by_another_name(pytester: pytest.Pytest
         'list(HERE.rglob("*.txt"))',
         "selector.select(0.001)",
     ]
+
+
+FORKED = """
+import os
+import pickle
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    # As pytest-forked does: each test in a fork, and only its reports come back.
+    ours, theirs = os.pipe()
+    if not (child := os.fork()):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        os.write(theirs, pickle.dumps([report._to_json() for report in reports]))
+        os._exit(0)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        made = pickle.load(pipe)
+    os.waitpid(child, 0)
+    for report in made:
+        item.ihook.pytest_runtest_logreport(report=pytest.TestReport._from_json(report))
+    return True
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_reports_that_come_from_a_fork(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(FORKED)
+    pytester.makepyfile("""
+        import time
+
+        async def test_one():
+            time.sleep(0.001)
+
+        async def test_two():
+            pass
+    """)
+    result = run(pytester, "-p", "no:xdist")
+    result.assert_outcomes(passed=1, failed=1)
+    assert told(pytester) == [("TRU251", "time.sleep(0.001)")]
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    assert report["run"]["tests"] == 2
+
+
+def test_a_test_that_passes_when_it_is_run_again_is_whole(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makepyfile("""
+        import pytest
+
+        tries = []
+
+        @pytest.mark.allow_blocking("TRU251", reason="for nothing")
+        async def test_at_the_second_go():
+            tries.append(1)
+            assert len(tries) == 2
+    """)
+    result = run(pytester, "--reruns=1", plugins=("rerunfailures",))
+    result.assert_outcomes(passed=1)
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    assert [one["code"] for one in report["warnings"]] == ["TRU901"]

@@ -84,6 +84,7 @@ class Detector:
         refuse: given an observation, what to raise at the call itself, if anything.
         stall_threshold_s: how long a step may hold its loop; None looks for no stalls.
         sample_workers: look for the line on which offloaded work waits.
+        forked: called when this process has forked.
         clock: nanoseconds.
     """
 
@@ -100,11 +101,13 @@ class Detector:
         refuse: Callable[[Observation], BaseException | None] | None = None,
         stall_threshold_s: float | None = 0.1,
         sample_workers: bool = True,
+        forked: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
         self._recorder = Recorder()
         self._watch = Watch(self._recorder)
         self._refuse = refuse
+        self._forked = forked
         self._patches = PatchStack()
         self._imports = ImportHooks(self.broken)
         self._faults: dict[str, BaseException] = {}
@@ -198,6 +201,7 @@ class Detector:
     def go_on(self) -> None:
         """Begin them again."""
         self._lag.after_fork_here()
+        self._forked()
 
     @staticmethod
     def note_consoles() -> None:

@@ -26,8 +26,6 @@ from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
 from pytest_truasync._model import Target
 
-__tracebackhide__ = True  # of every frame of this module: pytest leaves them out
-
 LOCK_GRACE_NS: Final = 10_000_000
 """A lock that was got sooner than this was only passed on between threads: the holder may have
 lost the GIL for a moment. Two switch intervals."""
@@ -269,6 +267,7 @@ class CallProbe:
                         call.add(name, started, clock())
                     watch.busy = False
             except BaseException:
+                __tracebackhide__ = True
                 del args, kwargs  # a traceback keeps this frame: let go what was only passed on
                 raise
 
@@ -279,6 +278,7 @@ class CallProbe:
                     return run(*args, **kwargs)
                 return observe(target, run, predicate, args, kwargs)
             except BaseException:
+                __tracebackhide__ = True
                 del args, kwargs  # as above
                 raise
 
@@ -289,6 +289,7 @@ class CallProbe:
                     return original(*args, **kwargs)
                 return observe(target, original, predicate, args, kwargs)
             except BaseException:
+                __tracebackhide__ = True
                 del args, kwargs  # as above
                 raise
 
@@ -301,6 +302,7 @@ class CallProbe:
                     return make(self, *args, **kwargs)
                 return observe(made, partial(make, self), predicate, args, kwargs)
             except BaseException:
+                __tracebackhide__ = True
                 del self, args, kwargs  # as above
                 raise
 
@@ -321,6 +323,7 @@ class CallProbe:
                     return original(*args, **kwargs)
                 return observe_attempt(target, original, tried, args, kwargs)
             except BaseException:
+                __tracebackhide__ = True
                 del args, kwargs  # as above
                 raise
 
@@ -342,6 +345,7 @@ class CallProbe:
                         return original(*args)
                 return observe_attempt(target, original, tried, args, kwargs)
             except BaseException:
+                __tracebackhide__ = True
                 del args, kwargs  # as above
                 raise
 
@@ -373,6 +377,7 @@ class CallProbe:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
         if watch is None or watch.busy:
             return original(*args, **kwargs)
@@ -400,6 +405,7 @@ class CallProbe:
         depth: int = 2,
     ) -> Timed | None:
         """Put the call that the frame so far up the stack makes on record; return who times it."""
+        __tracebackhide__ = True
         code: bool | str = True
         try:
             if predicate is not None and not (code := predicate(args, kwargs)):
@@ -417,6 +423,7 @@ class CallProbe:
         kwargs: dict[str, Any],
     ) -> Any:
         """Try without waiting first; only what could not be had at once is a wait."""
+        __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
         if watch is None or watch.busy:
             return original(*args, **kwargs)
@@ -475,6 +482,7 @@ class CallProbe:
         args: tuple[Any, ...],
         frame: FrameType,
     ) -> Call | None:
+        __tracebackhide__ = True
         if target.name in self._off:
             return None
         try:

@@ -21,8 +21,6 @@ from pytest_truasync._detect.patches import (
 from pytest_truasync._detect.recorder import Watch
 from pytest_truasync._model import Driver, Target
 
-__tracebackhide__ = True  # of every frame of this module: pytest leaves them out
-
 
 class DriverProbe:
     """Puts the calls of drivers through the probe of blocking calls.
@@ -88,6 +86,7 @@ class DriverProbe:
         waits = row.waits
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if not threads or get_ident() not in threads:
                 return original(*args, **kwargs)
             # Asked here, so that what runs inside a call that cannot wait is watched.
@@ -109,6 +108,7 @@ class DriverProbe:
         observe = self._calls.observe
 
         def call(steps: Any, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if not threads or get_ident() not in threads:
                 return original(steps, *args, **kwargs)
             try:

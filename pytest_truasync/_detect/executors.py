@@ -36,8 +36,6 @@ from pytest_truasync._detect.standins import (
 )
 from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 
-__tracebackhide__ = True  # of every frame of this module: pytest leaves them out
-
 _MOST_POOLS: Final = 200
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
@@ -267,6 +265,7 @@ class OffloadProbe:
 
         def run_in_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
             # Only to be on the stack: that of uvloop is in C, and the offload is named by it.
+            __tracebackhide__ = True
             return original(self, *args, **kwargs)
 
         patches.replace(module.Loop, "run_in_executor", dress(original, run_in_executor))
@@ -485,6 +484,7 @@ class OffloadProbe:
             try:
                 return function(*args, **kwargs)
             except BaseException as error:
+                __tracebackhide__ = True
                 del args, kwargs  # a traceback keeps this frame: let go what was only passed on
                 if raw and not isinstance(error, SystemExit):
                     unraisable_in_thread(function, error)

@@ -51,6 +51,8 @@ from pytest_truasync._model import PERMISSION, CallSite
 LONGEST_TICK_NS: Final = 20_000_000
 SHORTEST_TICK_NS: Final = 2_000_000
 TICKS_PER_THRESHOLD: Final = 5
+FRESH_NS: Final = 40_000_000
+"""The clocks of a thread that were read so lately are as good as new: two ticks."""
 _MOST_CLOCKS: Final = 100
 _MOST_OVER: Final = 100
 _FULL: Final = 2  # generation of a garbage collection that takes a while
@@ -188,6 +190,26 @@ class LagProbe:
             if below is not None:
                 below.busy = was_busy
 
+    def begin_again(self, watch: ThreadWatch) -> None:
+        """Take the calling thread under the sampler again, mostly right after it left.
+
+        A harness runs several loops for each test, one after another. What was read of the thread
+        a moment ago is good still.
+        """
+        subject: Subject | None = watch.rested
+        if (
+            subject is None
+            or subject.steps is None
+            or type(watch.loop) is not subject.steps.kind
+            or self._clock() - subject.last.wall_ns > FRESH_NS
+            or self._sampler.asleep
+        ):
+            self.begin(watch)
+            return
+        subject.steps.loop = watch.loop
+        subject.explained_ns = watch.explained_ns
+        watch.subject = subject
+
     def _clocks_here(self) -> ThreadClocks:
         """Return the clocks of the calling thread, which runs a loop anew for each test."""
         ident = originals.get_ident()
@@ -224,7 +246,7 @@ class LagProbe:
         if subject.stay is None and not (self._looking or self._over):  # as after most steps
             if subject.steps is not None:
                 watch.subject = None
-                subject.steps.rest()
+                subject.steps.loop = None
             return
         if not originals.acquire(self._mutex, True, 1):
             return
@@ -233,7 +255,7 @@ class LagProbe:
             self._report()
             if subject.steps is not None:
                 watch.subject = None
-                subject.steps.rest()
+                subject.steps.loop = None
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:

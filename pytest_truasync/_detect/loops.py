@@ -23,6 +23,9 @@ Origin = tuple[ref[Any], CodeType, int]
 """A task, and the user's line that made it: code and instruction."""
 
 _FEW_TASKS: Final = 1_000
+_loop_type: Final[Any] = asyncio.base_events.BaseEventLoop
+_END_GENERATORS: Final[CodeType] = _loop_type.shutdown_asyncgens.__code__
+_END_EXECUTOR: Final[CodeType] = _loop_type.shutdown_default_executor.__code__
 _USER: Final = Role.USER  # an attribute of an enumeration is looked up anew each time
 
 
@@ -81,12 +84,14 @@ class LoopProbe:
 
     def _enter(self, loop: Any) -> bool:
         """Put the calling thread on watch; False where it is for this loop already."""
-        ident = originals.get_ident()
-        known = self._watch.threads.get(ident)
+        known = self._watch.threads.get(originals.get_ident())
         if known is None:
             watch = self._here.watch
-            if watch is None:
-                watch = self._here.watch = ThreadWatch(self._watch.recorder)
+            if watch is not None:
+                watch.loop = loop
+                self._watch.push_again(watch)
+                return True
+            watch = self._here.watch = ThreadWatch(self._watch.recorder)
         elif known.loop is loop:
             return False
         else:
@@ -179,10 +184,13 @@ class LoopProbe:
     def _remember(self, task: Any, coroutine: Any, frame: FrameType) -> None:
         """Note the user's line that made *task*, or that made the task that made it.
 
-        A coroutine of the user's own is on the stack wherever its task runs: there is no need.
+        A coroutine of the user's own is on the stack wherever its task runs: there is no need. Nor
+        is there for how a loop ends.
         """
         try:
             code = getattr(coroutine, "cr_code", None)
+            if code is _END_GENERATORS or code is _END_EXECUTOR:
+                return
             if code is not None and self._landmarks[code.co_filename] is _USER:
                 return
             user = self._reader.user_frame(frame)

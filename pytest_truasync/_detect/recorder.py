@@ -245,6 +245,9 @@ class Follower(Protocol):
     def begin(self, watch: ThreadWatch) -> None:
         """Begin to look at the calling thread."""
 
+    def begin_again(self, watch: ThreadWatch) -> None:
+        """Begin to look at the calling thread, which runs one loop after another."""
+
     def resume(self, watch: ThreadWatch) -> None:
         """Go on, after it was not looked at for a while."""
 
@@ -276,6 +279,14 @@ class Watch:
         if self.lag is not None:
             self.lag.begin(watch)
         self.threads[ident] = watch
+
+    def push_again(self, watch: ThreadWatch) -> None:
+        """Do what `push` does for a thread that nobody watches and that has been here before."""
+        if self._closed:
+            return
+        if self.lag is not None:
+            self.lag.begin_again(watch)
+        self.threads[originals.get_ident()] = watch
 
     def pop(self, watch: ThreadWatch) -> None:
         """End what `push` began, and all that was begun on top of it."""

@@ -54,7 +54,8 @@ class Sampler:
         self._bell = originals.allocate_lock()
         self._here = originals.allocate_lock()
         self._gone = originals.allocate_lock()
-        self._asleep = False
+        self.asleep = False
+        """It waits to be called by `start`."""
         self._called_ns = 0
         self._started = False
         self._ending = False
@@ -71,9 +72,9 @@ class Sampler:
             _wait(self._here, False)
             _start_thread(self._run, ())
             _wait(self._here, True, 1)  # a test that counts threads sees it before, or not at all
-        elif self._asleep:
+        elif self.asleep:
             self._called_ns = self._clock()
-            self._asleep = False
+            self.asleep = False
             _wake(self._bell)
 
     def stop(self) -> bool:
@@ -85,7 +86,7 @@ class Sampler:
             _wake(self._bell)
         if not _wait(self._gone, True, 1):
             return False
-        self._started = self._asleep = False
+        self._started = self.asleep = False
         return True
 
     def stop_before_fork(self) -> None:
@@ -134,7 +135,7 @@ class Sampler:
 
     def _sleep(self) -> None:
         """Wait until there is a thread to watch, which is told by the bell."""
-        self._asleep = True
+        self.asleep = True
         if not self._wanted() and not self._ending:
             _wait(self._bell)
-        self._asleep = False
+        self.asleep = False

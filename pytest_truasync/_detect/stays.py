@@ -62,8 +62,9 @@ class Subject:
 
     def begin_again(self, loop: Any, explained_ns: int, *, debugged: bool) -> bool:
         """Begin anew, with another loop in the same thread; False for one of another kind."""
-        if self.steps is None or not self.steps.turn_to(loop):
+        if self.steps is None or type(loop) is not self.steps.kind:
             return False
+        self.steps.loop = loop
         self.last = self.clocks.read_all()
         self.explained_ns = explained_ns
         self.debugged = debugged

@@ -75,29 +75,18 @@ class StepReader:
         caller: frame of what told that the loop is running.
     """
 
-    __slots__ = ("_floor", "_kind", "_loop", "_own", "_pinged", "_pings")
+    __slots__ = ("_floor", "_own", "_pinged", "_pings", "kind", "loop")
 
     def __init__(self, loop: Any, caller: FrameType | None) -> None:
-        self._loop = loop
+        self.loop = loop
         self._pings = 0
         self._pinged = -1
         self._floor: CodeType | None = None
         self._own = isinstance(loop, asyncio.base_events.BaseEventLoop)
-        self._kind = type(loop) if self._own else None
+        self.kind = type(loop) if self._own else None
         """Of loops that one reader can read, one after another."""
         if not self._own and hasattr(loop, "call_soon_threadsafe"):
             self._floor = _floor_of(caller)
-
-    def rest(self) -> None:
-        """Let go of the loop, which has stopped."""
-        self._loop = None
-
-    def turn_to(self, loop: Any) -> bool:
-        """Read another loop from now on; False where that takes a new reader."""
-        if type(loop) is not self._kind:
-            return False
-        self._loop = loop
-        return True
 
     def read(self, frame: FrameType) -> Step | None:
         """Return the step that a thread is in, or None where the loop itself is at work.
@@ -142,7 +131,7 @@ class StepReader:
             mark=mark,
             running=weakref.ref(handle),
             anchor=anchor,
-            task=_ref(_task_of(self._loop)),
+            task=_ref(_task_of(self.loop)),
             context=getattr(handle, "_context", None),
             function=getattr(handle, "_callback", None),
             began_ns=since if first else -1,
@@ -151,7 +140,7 @@ class StepReader:
 
     def _tells_time(self) -> bool:
         """Tell whether the loop's clock is the real one: a test may have put another in place."""
-        loop = self._loop
+        loop = self.loop
         return (
             self._own
             and type(loop).time is _LOOP_TIME
@@ -162,7 +151,7 @@ class StepReader:
     def _other_step(self, floor: FrameType, below: FrameType | None) -> Step | None:
         if below is None:
             return None
-        task = _task_of(self._loop)
+        task = _task_of(self.loop)
         step = Step(
             floor=floor,
             mark=(self._pings,),
@@ -180,7 +169,7 @@ class StepReader:
         if self._pinged == self._pings:
             return
         try:
-            self._loop.call_soon_threadsafe(self._answer)
+            self.loop.call_soon_threadsafe(self._answer)
         except Exception:  # noqa: BLE001 - the loop was closed meanwhile
             self._pings += 1
             return
