@@ -133,10 +133,8 @@ class CallReader:
         call = watch.call = Call(
             code=kind,
             target=target.name,
-            primitive=target.name,
             site=_NOWHERE,
             permission=PERMISSION.get(),
-            chain=(),
             entry=entry,
             steady=first is None or not first.f_code.co_flags & (CO_ASYNC | CO_GENERATOR),
             place=place,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from types import (
     BuiltinFunctionType,
     FrameType,
@@ -520,20 +519,17 @@ def _let_go(owner: type, name: str, new: object, original: object) -> None:
 
 
 def _module_of(dotted: str) -> str | None:
-    """Return the module that a dotted name of a module or type starts with, if there is one."""
+    """Return the module that a dotted name of a module or type starts with."""
     while dotted:
         if dotted in originals.modules:
             return dotted
-        head, _, _ = dotted.rpartition(".")
-        if not head or head in originals.modules:
-            found = find_spec(dotted) if not head or _is_package(head) else None
-            return dotted if found is not None else (head or None)
+        head, _, name = dotted.rpartition(".")
+        if not head:
+            return dotted  # if there is none, then nobody imports it
+        if (module := originals.modules.get(head)) is not None:
+            return dotted if hasattr(module, "__path__") and not hasattr(module, name) else head
         dotted = head
     return None
-
-
-def _is_package(name: str) -> bool:
-    return hasattr(originals.modules[name], "__path__")
 
 
 def _locate(dotted: str) -> type | ModuleType | None:

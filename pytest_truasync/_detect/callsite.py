@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -46,17 +45,15 @@ CO_GENERATOR: Final = 0x20
 CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
 
 
-@dataclass(slots=True, eq=False)
 class Stack:
-    """What stands between a call and the loop, as far as judging needs it."""
+    """What stands between a call and the loop, as far as judging needs it.
 
-    caller: FrameType
-    """The frame that made the call."""
+    Args:
+        caller: the frame that made the call.
+    """
+
     user: FrameType | None = None
     """The innermost frame of the user's project."""
-    between: list[FrameType] = field(default_factory=list)
-    """Frames of libraries below the user's line, innermost first; empty where the user's line
-    called the target itself."""
     nearest: Role = Role.USER
     """Role of the first frame that is neither stdlib nor plumbing."""
     importing: bool = False
@@ -69,6 +66,12 @@ class Stack:
     """Place in `between` of the innermost frame of an installed package."""
     in_worker: bool = False
     """The call stands below an offload, with no user's line between."""
+
+    def __init__(self, caller: FrameType) -> None:
+        self.caller = caller
+        self.between: list[FrameType] = []
+        """Frames of libraries below the user's line, innermost first; empty where the user's line
+        called the target itself."""
 
 
 class FrameReader:

@@ -8,7 +8,6 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import FrameType, ModuleType
 from typing import Any, Final
 
@@ -479,7 +478,7 @@ class OffloadProbe:
         raw = offload.via == _RAW_THREAD and can_tell_unraisable()
 
         def run_offloaded(*args: Any, **kwargs: Any) -> Any:
-            work = replace(offload, groups={}, doing=set()) if many else offload
+            work = offload.with_groups({}) if many else offload
             on, before = probe._begin(work)
             try:
                 return function(*args, **kwargs)
@@ -549,7 +548,8 @@ class OffloadProbe:
                 if isinstance(at.work, Offload) and at.work.groups:
                     groups, at.work.groups = at.work.groups, {}
                     partial = at.work
-                    done = replace(partial, groups=groups, doing=set(), told=False)
+                    done = partial.with_groups(groups)
+                    done.told = False
                     for seen in self._judged(done, None):
                         if seen.code != WORKED:
                             partial.told = True

@@ -306,7 +306,7 @@ class LagProbe:
             return
         try:
             frames.pop(own, None)
-            tick = Tick(late_ns, late_ns < self.tick_ns, len(frames) == 1)
+            tick = Tick(late_ns, punctual=late_ns < self.tick_ns, alone=len(frames) == 1)
             sights = []
             for ident, watch in list(self._watch.threads.items()):
                 frame = frames.get(ident)
@@ -345,7 +345,7 @@ class LagProbe:
         sight = Sight(
             subject.last,
             subject.clocks.read(),
-            explained_ns(watch),
+            explained_ns=explained_ns(watch),
             collected=len(subject.collections),
             busy=watch.busy,
         )

@@ -6,7 +6,7 @@ import contextvars
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
 from typing import Any, Final, NamedTuple
 
 from pytest_truasync._detect import originals
@@ -28,39 +28,69 @@ _WAITED: Final = "TRU301"
 WORKED: Final = "TRU302"
 
 
-@dataclass(slots=True, eq=False)
 class Offload:
-    """Work that one line took off the loop."""
+    """Work that one line took off the loop.
 
-    number: int
-    """Of all work of the run."""
-    function: Any
-    name: str
-    """Of the function, for people."""
-    via: str
-    site: CallSite | None
-    """The user's line that handed it over, if one is on the stack."""
-    fallback: CallSite
-    """A library's line, where none is."""
-    chain: tuple[CallSite, ...]
-    permission: str
-    pool: Pool | None
-    submitted_ns: int
-    bare: bool = False
-    """A thread of its own, which nobody need wait for."""
+    Args:
+        number: of all work of the run.
+        function: what is to be done.
+        name: of the function, for people.
+        via: name of the way off the loop.
+        site: the user's line that handed it over, if one is on the stack.
+        fallback: a library's line, where none is.
+        chain: frames from the loop down to that line.
+        permission: keys of the blocks that it stands in.
+        pool: that runs it, if it is one that is known.
+        submitted_ns: when it was handed over.
+        bare: a thread of its own, which nobody need wait for.
+    """
+
     answered: bool = False
     """It has called back into the loop."""
     hosted: bool = False
     """It ran an event loop of its own: a host for one, not an offload."""
-    groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
-    doing: set[str] = field(default_factory=set)
-    """Names of the calls that were made inside, the first of them."""
     told: bool = False
     """What it did up to the end of a test has been reported."""
     explained_ns: int = 0
     cut: bool = False
     """A call of it was told at the end of a test while it still ran, so that nothing can be said
     of waits that no probe explains."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        function: Any,
+        name: str,
+        via: str,
+        site: CallSite | None,
+        fallback: CallSite,
+        chain: tuple[CallSite, ...],
+        permission: str,
+        pool: Pool | None,
+        submitted_ns: int,
+        bare: bool,
+    ) -> None:
+        self.number = number
+        self.function = function
+        self.name = name
+        self.via = via
+        self.site = site
+        self.fallback = fallback
+        self.chain = chain
+        self.permission = permission
+        self.pool = pool
+        self.submitted_ns = submitted_ns
+        self.bare = bare
+        self.groups: dict[tuple[Any, ...], Group] = {}
+        self.doing: set[str] = set()
+        """Names of the calls that were made inside, the first of them."""
+
+    def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
+        """Return the same work as having done what *groups* tell, and nothing else."""
+        other = copy(self)
+        other.groups, other.doing = groups, set()
+        return other
 
     def add(self, target: str, started_ns: int, ended_ns: int) -> None:
         """Take in a wait that is nobody's fault."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -38,19 +37,14 @@ class PatchStack(ExitStack):
         old = vars(owner).get(name, MISSING)
         if old is MISSING:
             getattr(owner, name)  # inherited, or AttributeError
-        with _writable(owner):
-            setattr(owner, name, new)
+        _put(owner, name, new)
         self.callback(_put_back, owner, name, new, old)
 
 
 def _put_back(owner: type | ModuleType, name: str, new: object, old: object) -> None:
     if vars(owner).get(name, MISSING) is not new:
         return  # somebody replaced it after us and has not put it back: it is theirs now
-    with _writable(owner):
-        if old is MISSING:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, old)
+    _put(owner, name, old)
 
 
 def _find_flags() -> int | None:
@@ -73,24 +67,31 @@ def can_patch_types() -> bool:
     return _FLAGS_OFFSET is not None
 
 
-@contextlib.contextmanager
-def _writable(owner: type | ModuleType) -> Iterator[None]:
-    """Lift the immutable flag of a type, so that `type.__setattr__` does all the rest.
+def _put(owner: type | ModuleType, name: str, new: object) -> None:
+    """Set an attribute, or take it away where *new* is `MISSING`.
 
-    The interpreter itself then updates the slots (`tp_iternext` for `__next__`), the subclasses
-    and the caches, on the way there and on the way back; nothing else is written by address.
+    Of an immutable type the flag is lifted, so that `type.__setattr__` does all the rest: the
+    interpreter itself then updates the slots (`tp_iternext` for `__next__`), the subclasses and the
+    caches, on the way there and on the way back; nothing else is written by address.
     """
     if not isinstance(owner, type) or not owner.__flags__ & IMMUTABLE_TYPE:
-        yield
+        _set(owner, name, new)
         return
     if _FLAGS_OFFSET is None:
         raise TypeError(f"{owner!r} is immutable here")
     flags = ctypes.c_ulong.from_address(id(owner) + _FLAGS_OFFSET)
     flags.value &= ~IMMUTABLE_TYPE
     try:
-        yield
+        _set(owner, name, new)
     finally:
         flags.value |= IMMUTABLE_TYPE
+
+
+def _set(owner: type | ModuleType, name: str, new: object) -> None:
+    if new is MISSING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, new)
 
 
 class _MethodDef(ctypes.Structure):

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_truasync._model import CallSite, PoolUse
 
 
-@dataclass(slots=True, eq=False)
 class Pool:
-    """A pool of threads and how full it has been since the last report."""
+    """A pool of threads and how full it has been since the last report.
 
-    key: str
-    name: str
-    capacity: int
-    owner: weakref.ref[Any] | None = None
-    """The executor or limiter; None where no weak reference can be made."""
-    waiting: dict[int, weakref.ref[Any] | None] = field(default_factory=dict)
-    """Number of a call that stands in the queue → its future or coroutine, as soon as it is known.
-    One that is cancelled there never runs, and goes when that is gone."""
+    Args:
+        key: identity of the pool within the run.
+        name: for people.
+        capacity: of threads; 0 where it is unlimited.
+        owner: the executor or limiter.
+    """
+
     running: int = 0
     calls: int = 0
     peak_running: int = 0
@@ -29,6 +26,15 @@ class Pool:
     total_wait_ns: int = 0
     site: CallSite | None = None
     permission: str = ""
+
+    def __init__(self, key: str, name: str, capacity: int, owner: weakref.ref[Any]) -> None:
+        self.key = key
+        self.name = name
+        self.capacity = capacity
+        self.owner = owner
+        self.waiting: dict[int, weakref.ref[Any] | None] = {}
+        """Number of a call that stands in the queue → its future or coroutine, as soon as it is
+        known. One that is cancelled there never runs, and goes when that is gone."""
 
     def submitted(self, call: int, site: CallSite | None, permission: str) -> None:
         """One more call stands in the queue; take the length of what stands behind a full pool."""
@@ -61,7 +67,7 @@ class Pool:
     @property
     def over(self) -> bool:
         """Its executor is gone, and nothing runs there any more."""
-        return self.running <= 0 and self.owner is not None and self.owner() is None
+        return self.running <= 0 and self.owner() is None
 
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, Final, Protocol
 
@@ -24,24 +23,22 @@ Place = tuple[int, CodeType, int]
 """Number of a frame, its code and its instruction."""
 
 
-@dataclass(slots=True, eq=False)
 class Call:
-    """One call that a user's line made, while it is being watched."""
+    """One call that a user's line made, while it is being watched.
 
-    code: str
-    target: str
-    primitive: str
-    site: CallSite
-    permission: str
-    chain: tuple[CallSite, ...]
-    entry: object
-    """Mark of the library function called; None where the line called the target itself."""
-    steady: bool
-    """The call cannot be suspended: from its first wait to its last it held the thread."""
-    place: Place | None
-    """Of the user's line; None where a loop itself makes the call, as a callback."""
-    rank: int
-    started_ns: int
+    Args:
+        code: its rule, as far as it is known.
+        target: public name of the call.
+        site: the user's line.
+        permission: keys of the blocks that it stands in.
+        entry: mark of the library function called; None where the line called the target itself.
+        steady: it cannot be suspended: from its first wait to its last it held the thread.
+        place: of the user's line; None where a loop itself makes the call, as a callback.
+        rank: how much its code says.
+        started_ns: when it began.
+    """
+
+    chain: tuple[CallSite, ...] = ()
     total_ns: int = 0
     waited_ns: int = 0
     """Time inside the watched primitives alone."""
@@ -53,6 +50,29 @@ class Call:
     """Its rule is known: no call of a network library that has only read a file so far."""
     brief: bool = False
     """A lock that was free again before anybody could call it a wait."""
+
+    def __init__(
+        self,
+        *,
+        code: str,
+        target: str,
+        site: CallSite,
+        permission: str,
+        entry: object,
+        steady: bool,
+        place: Place | None,
+        rank: int,
+        started_ns: int,
+    ) -> None:
+        self.code = code
+        self.target = self.primitive = target
+        self.site = site
+        self.permission = permission
+        self.entry = entry
+        self.steady = steady
+        self.place = place
+        self.rank = rank
+        self.started_ns = started_ns
 
     @property
     def taken_ns(self) -> int:
@@ -130,14 +150,15 @@ class ThreadWatch:
             self.sink.fold(call)
 
 
-@dataclass(slots=True, eq=False)
 class Group:
     """Calls that are alike."""
 
-    first: Call
     count: int = 0
     total_ns: int = 0
     longest_ns: int = 0
+
+    def __init__(self, first: Call) -> None:
+        self.first = first
 
     def add(self, call: Call) -> None:
         """Count *call* in."""
@@ -146,15 +167,16 @@ class Group:
         self.longest_ns = max(self.longest_ns, call.total_ns)
 
 
-@dataclass(slots=True, eq=False)
 class Recorder:
     """Groups of calls on event loops, and ready observations of other probes, of one test."""
 
-    groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
-    ready: dict[tuple[Any, ...], list[Observation]] = field(default_factory=dict)
     dropped: int = 0
-    _mutex: Any = field(default_factory=originals.Mutex)
-    """Loops and workers in several threads add, and the test's thread drains."""
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[Any, ...], Group] = {}
+        self.ready: dict[tuple[Any, ...], list[Observation]] = {}
+        self._mutex: Any = originals.Mutex()
+        """Loops and workers in several threads add, and the test's thread drains."""
 
     def fold(self, call: Call) -> None:
         """Count a finished call in its group."""

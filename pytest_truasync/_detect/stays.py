@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_truasync._detect.blame import Blame, Place
@@ -144,29 +143,34 @@ def count(
         known.inside_ns += spent_ns
 
 
-@dataclass(slots=True, eq=False)
 class Tick:
-    """One waking of the sampler."""
+    """One waking of the sampler.
 
-    late_ns: int
-    punctual: bool
-    """It was not late by more than a tick: the machine is not overloaded."""
-    alone: bool
-    """Only one other thread runs Python."""
-    why: Waking = field(default_factory=Waking)
+    Args:
+        late_ns: how much too late it was.
+        punctual: it was not late by more than a tick: the machine is not overloaded.
+        alone: only one other thread runs Python.
+    """
+
+    why: Waking = Waking()
+
+    def __init__(self, late_ns: int, *, punctual: bool, alone: bool) -> None:
+        self.late_ns = late_ns
+        self.punctual = punctual
+        self.alone = alone
 
 
-@dataclass(slots=True, eq=False)
 class Sight:
-    """What was seen of a thread in one tick."""
+    """What was seen of a thread in one tick.
 
-    before: Reading
-    """The clocks as they were read last. The thread goes on as soon as it is let."""
-    reading: Reading
-    explained_ns: int
-    collected: int
-    busy: bool
-    """It was in a call that is watched."""
+    Args:
+        before: the clocks as they were read last. The thread goes on as soon as it is let.
+        reading: the clocks.
+        explained_ns: time of the thread that the call probe has explained.
+        collected: how many garbage collections fell to it.
+        busy: it was in a call that is watched.
+    """
+
     step: Step | None = None
     same: bool = False
     """The step is that of the last tick."""
@@ -174,6 +178,15 @@ class Sight:
     """Where it was, if it is the user's to change."""
     looked: bool = False
     """The time since the begin of the step counts, though it is the first tick to see it."""
+
+    def __init__(
+        self, before: Reading, reading: Reading, *, explained_ns: int, collected: int, busy: bool
+    ) -> None:
+        self.before = before
+        self.reading = reading
+        self.explained_ns = explained_ns
+        self.collected = collected
+        self.busy = busy
 
 
 def explained_ns(watch: ThreadWatch) -> int:

@@ -16,17 +16,19 @@ def call(line: int = 3, **more: Any) -> Call:
     fields: dict[str, Any] = {
         "code": "TRU251",
         "target": "time.sleep",
-        "primitive": "time.sleep",
         "site": CallSite("app.py", line, "load"),
         "permission": "",
-        "chain": (HERE,),
         "entry": None,
         "steady": True,
         "place": (1, 2),
         "rank": 9,
         "started_ns": 100,
     }
-    return Call(**{**fields, **more})
+    made = Call(**{name: more.pop(name, given) for name, given in fields.items()})
+    made.chain = (HERE,)
+    for name, given in more.items():
+        setattr(made, name, given)
+    return made
 
 
 def observation(**more: Any) -> Observation:
