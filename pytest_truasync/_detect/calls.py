@@ -23,6 +23,7 @@ from pytest_truasync._detect.imports import ImportHooks, Then
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
+from pytest_truasync._detect.steps import ROUND
 from pytest_truasync._model import Target
 
 LOCK_GRACE_NS: Final = 10_000_000
@@ -245,7 +246,7 @@ class CallProbe:
     def _wrap(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return what stands in for *original*: one frame more, on a watched thread and off it."""
         threads = self._watch.threads
-        get_ident = originals.get_ident
+        get_ident, getframe = originals.get_ident, originals.getframe
         attempt = ATTEMPTS.get(target.name)
         name, clock, begin, observe = target.name, self._clock, self._begin, self._observe
         made = target._replace(name=_MADE[name]) if name in _MADE else target
@@ -285,6 +286,10 @@ class CallProbe:
             try:
                 # Each round of a busy loop asks without waiting.
                 if (len(args) > 1 and type(args[1]) is int and not args[1]) or not threads:
+                    return original(*args, **kwargs)
+                if (above := getframe(1).f_back) is not None and above.f_code is ROUND:
+                    if (watch := threads.get(get_ident())) is not None and watch.call is not None:
+                        watch.finish()  # the loop itself: the callback that made it is over
                     return original(*args, **kwargs)
                 return observe(target, original, predicate, args, kwargs)
             except BaseException:
@@ -333,15 +338,13 @@ class CallProbe:
 
         def lock_wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
+                # The common case first, on a watched thread and off it: a lock that is free.
+                if len(args) == 1 and not kwargs and type(args[0]) is kind and try_now(*args, False):
+                    return True
+                if len(args) == 2 and args[1] is False:
+                    return original(*args, **kwargs)
                 if not threads or get_ident() not in threads:
                     return original(*args, **kwargs)
-                # The common cases first: a lock that is free, and one that is only asked for.
-                if not kwargs and args and type(args[0]) is kind:
-                    if len(args) == 1:
-                        if try_now(args[0], False):
-                            return True
-                    elif args[1] is False:
-                        return original(*args)
                 return observe_attempt(target, original, tried, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True

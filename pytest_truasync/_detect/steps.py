@@ -27,7 +27,8 @@ from pytest_truasync._detect.callsite import CO_ASYNC
 from pytest_truasync._detect.clocks import monotonic
 from pytest_truasync._detect.files import OURS
 
-_RUN_ONCE: Final = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
+ROUND: Final[CodeType] = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
+"""One round of asyncio's loop: it asks the selector, then runs what is ready."""
 _LOOP_TIME: Final = asyncio.base_events.BaseEventLoop.time
 _LOCALS_ARE_COPIED: Final = sys.version_info < (3, 13)
 _DEEPEST: Final = 400
@@ -100,7 +101,7 @@ class StepReader:
             if at is None:
                 return None
             code = at.f_code
-            if code is _RUN_ONCE:
+            if code is ROUND:
                 return self._asyncio_step(at, below)
             if code is self._floor:
                 return self._other_step(at, below)
