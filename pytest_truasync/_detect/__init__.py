@@ -213,7 +213,7 @@ class Detector:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
         recorder = self._recorder
         heard = recorder.groups or recorder.ready or self._watch.threads
-        return not (heard or self._offloads.known_pools or self._has_news)
+        return not (heard or self._offloads.used_pools or self._has_news)
 
     @property
     def _has_news(self) -> bool:

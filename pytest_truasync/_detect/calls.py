@@ -16,7 +16,7 @@ from types import (
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals, waits
-from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS
+from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS, Attempt
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.imports import ImportHooks, Then
@@ -245,12 +245,31 @@ class CallProbe:
 
     def _wrap(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return what stands in for *original*: one frame more, on a watched thread and off it."""
+        name = target.name
+        if name in _MADE:
+            return self._wrap_making(target._replace(name=_MADE[name]), original)
+        if name in _POLLS:
+            return self._wrap_polling(target, original)
+        if name.startswith(_WARNING):
+            return self._wrap_warning(target, original)
+        attempt = ATTEMPTS.get(name)
+        if attempt is None:
+            return self._wrap_call(target, original)
+        owner, _, method = name.rpartition(".")
+        kind = LOCKS.get(owner)
+        if kind is None:
+            return self._wrap_trying(target, original, attempt(original))
+        wrap = self._wrap_entering if method == "__enter__" else self._wrap_acquiring
+        return wrap(target, original, attempt(original), ACQUIRES[kind])
+
+    # Each of these lets go of what was only passed on when the call raises: the traceback keeps its
+    # frame, and with it all that the frame holds.
+
+    def _wrap_call(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         threads = self._watch.threads
         get_ident, getframe = originals.get_ident, originals.getframe
-        attempt = ATTEMPTS.get(target.name)
-        name, clock, begin, observe = target.name, self._clock, self._begin, self._observe
-        made = target._replace(name=_MADE[name]) if name in _MADE else target
-        predicate = self._predicate(made)
+        name, clock, enter = target.name, self._clock, self._enter
+        predicate = self._predicate(target)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -259,8 +278,13 @@ class CallProbe:
                 watch.busy = True
                 call, started = None, 0
                 try:
-                    call = begin(watch, target, predicate, args, kwargs)
-                    started = clock()
+                    try:
+                        code = predicate is None or predicate(args, kwargs)
+                    except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
+                        code = False
+                    if code:
+                        call = enter(watch, target, code, args, getframe(1)) or watch.work
+                        started = clock()
                     return original(*args, **kwargs)
                 finally:
                     if call is not None:
@@ -268,90 +292,144 @@ class CallProbe:
                     watch.busy = False
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs  # a traceback keeps this frame: let go what was only passed on
+                del args, kwargs
                 raise
 
-        def warning_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return wrapper
+
+    def _wrap_warning(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The call warns, and names the line that called it."""
+        threads, observe = self._watch.threads, self._observe
+        get_ident, getframe = originals.get_ident, originals.getframe
+        predicate = self._predicate(target)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
-                run = partial(stand_in(originals.getframe(1)), original)
+                run = partial(stand_in(getframe(1)), original)
                 if not threads or get_ident() not in threads:
                     return run(*args, **kwargs)
                 return observe(target, run, predicate, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs  # as above
+                del args, kwargs
                 raise
 
-        def polling_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return wrapper
+
+    def _wrap_polling(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The call of every loop, in each of its rounds: those of asyncio's own are let through."""
+        threads, observe = self._watch.threads, self._observe
+        get_ident, getframe = originals.get_ident, originals.getframe
+        predicate = self._predicate(target)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 # Each round of a busy loop asks without waiting.
                 if (len(args) > 1 and type(args[1]) is int and not args[1]) or not threads:
                     return original(*args, **kwargs)
                 if (above := getframe(1).f_back) is not None and above.f_code is ROUND:
                     if (watch := threads.get(get_ident())) is not None and watch.call is not None:
-                        watch.finish()  # the loop itself: the callback that made it is over
+                        watch.finish()  # the callback that made it is over
                     return original(*args, **kwargs)
                 return observe(target, original, predicate, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs  # as above
+                del args, kwargs
                 raise
 
-        def making_wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper
+
+    def _wrap_making(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The call is `__init__` of a type."""
+        threads, observe = self._watch.threads, self._observe
+        get_ident, getframe = originals.get_ident, originals.getframe
+        predicate = self._predicate(target)
+
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 make = original
                 if args and type(args[0]) is bool:  # of a bool as a descriptor it warns
-                    make = partial(stand_in(originals.getframe(1)), original)
+                    make = partial(stand_in(getframe(1)), original)
                 if not threads or get_ident() not in threads:
                     return make(self, *args, **kwargs)
-                return observe(made, partial(make, self), predicate, args, kwargs)
+                return observe(target, partial(make, self), predicate, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del self, args, kwargs  # as above
+                del self, args, kwargs
                 raise
 
-        if name in _MADE:
-            return making_wrapper
-        if name in _POLLS:
-            return polling_wrapper
-        if name.startswith(_WARNING):
-            return warning_wrapper
-        if attempt is None:
-            return wrapper
-        tried = attempt(original)
+        return wrapper
+
+    def _wrap_trying(
+        self, target: Target, original: Callable[..., Any], attempt: Attempt
+    ) -> Callable[..., Any]:
+        """What can be had at once is not waited for."""
+        threads, get_ident = self._watch.threads, originals.get_ident
         observe_attempt = self._observe_attempt
 
-        def trying_wrapper(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not threads or get_ident() not in threads:
                     return original(*args, **kwargs)
-                return observe_attempt(target, original, tried, args, kwargs)
+                return observe_attempt(target, original, attempt, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs  # as above
+                del args, kwargs
                 raise
 
-        kind = LOCKS.get(name.rpartition(".")[0])
-        if kind is None:
-            return trying_wrapper
-        try_now = ACQUIRES[kind]
+        return wrapper
 
-        def lock_wrapper(*args: Any, **kwargs: Any) -> Any:
+    # Locks come first in number, and most are free: that is tried at once, on any thread.
+
+    def _wrap_entering(
+        self,
+        target: Target,
+        original: Callable[..., Any],
+        attempt: Attempt,
+        acquire: Callable[..., bool],
+    ) -> Callable[..., Any]:
+        threads, get_ident = self._watch.threads, originals.get_ident
+        observe_attempt = self._observe_attempt
+
+        def wrapper(lock: Any, /, *more: Any) -> Any:
             try:
-                # The common case first, on a watched thread and off it: a lock that is free.
-                if len(args) == 1 and not kwargs and type(args[0]) is kind and try_now(*args, False):
+                if not more and acquire(lock, False):
+                    return True
+                if not threads or get_ident() not in threads:
+                    return original(lock, *more)
+                return observe_attempt(target, original, attempt, (lock, *more), {})
+            except BaseException:
+                __tracebackhide__ = True
+                del lock, more
+                raise
+
+        return wrapper
+
+    def _wrap_acquiring(
+        self,
+        target: Target,
+        original: Callable[..., Any],
+        attempt: Attempt,
+        acquire: Callable[..., bool],
+    ) -> Callable[..., Any]:
+        threads, get_ident = self._watch.threads, originals.get_ident
+        observe_attempt = self._observe_attempt
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if len(args) == 1 and not kwargs and acquire(args[0], False):
                     return True
                 if len(args) == 2 and args[1] is False:
                     return original(*args, **kwargs)
                 if not threads or get_ident() not in threads:
                     return original(*args, **kwargs)
-                return observe_attempt(target, original, tried, args, kwargs)
+                return observe_attempt(target, original, attempt, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs  # as above
+                del args, kwargs
                 raise
 
-        return lock_wrapper
+        return wrapper
 
     def _predicate(self, target: Target) -> waits.Predicate | None:
         harmless = self._harmless.get(target.name)
@@ -384,10 +462,16 @@ class CallProbe:
         if watch is None or watch.busy:
             return original(*args, **kwargs)
         watch.busy = True
-        call, started = None, 0
+        call: Timed | None = None
+        started = 0
         try:
-            call = self._begin(watch, target, predicate, args, kwargs, 3)
-            started = self._clock()
+            try:
+                code = predicate is None or predicate(args, kwargs)
+            except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
+                code = False
+            if code:
+                call = self._enter(watch, target, code, args, originals.getframe(2)) or watch.work
+                started = self._clock()
             return original(*args, **kwargs)
         except BaseException:
             del args, kwargs
@@ -397,30 +481,11 @@ class CallProbe:
                 call.add(target.name, started, self._clock())
             watch.busy = False
 
-    def _begin(
-        self,
-        watch: ThreadWatch,
-        target: Target,
-        predicate: waits.Predicate | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        depth: int = 2,
-    ) -> Timed | None:
-        """Put the call that the frame so far up the stack makes on record; return who times it."""
-        __tracebackhide__ = True
-        code: bool | str = True
-        try:
-            if predicate is not None and not (code := predicate(args, kwargs)):
-                return None
-        except Exception:  # noqa: BLE001 - wrong arguments: the call itself will say so
-            return None
-        return self._enter(watch, target, code, args, originals.getframe(depth)) or watch.work
-
     def _observe_attempt(
         self,
         target: Target,
         original: Callable[..., Any],
-        attempt: Callable[..., tuple[bool, Any]],
+        attempt: Attempt,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:

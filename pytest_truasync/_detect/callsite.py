@@ -223,6 +223,8 @@ class FrameReader:
             role = roles[code.co_filename]
             if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
                 break
+            if role is _OURS and code.co_name == WORKER_FRAME:
+                break
             if role is _USER or role is _LIBRARY or code.co_flags & CO_ASYNC:
                 found.append(self.site(at))
             at = at.f_back

@@ -127,7 +127,8 @@ class OffloadProbe:
         self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
         self._guard = guard
         self._clock = clock
-        self.known_pools: list[Pool] = []
+        self.used_pools: list[Pool] = []
+        """Those that were given work since the last time."""
         self._pool_of: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
@@ -357,10 +358,7 @@ class OffloadProbe:
         return pool
 
     def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
-        pool = self._pool_of[owner] = Pool(key, name, capacity, weakref.ref(owner))
-        if len(self.known_pools) >= _MOST_POOLS:
-            self.known_pools = [one for one in self.known_pools if not one.over][-_MOST_POOLS:]
-        self.known_pools.append(pool)
+        pool = self._pool_of[owner] = Pool(key, name, capacity)
         return pool
 
     # Tracking.
@@ -416,6 +414,9 @@ class OffloadProbe:
         number = next(self._numbers)
         if pool is not None:
             pool.submitted(number, site, PERMISSION.get())
+            if not pool.listed and len(self.used_pools) < _MOST_POOLS:
+                pool.listed = True
+                self.used_pools.append(pool)
         return Offload(
             number=number,
             function=function,
@@ -558,9 +559,8 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        used = [use for pool in list(self.known_pools) if (use := pool.take()) is not None]
-        self.known_pools = [pool for pool in self.known_pools if not pool.over]
-        return used
+        pools, self.used_pools = self.used_pools, []
+        return [use for pool in pools if (use := pool.take()) is not None]
 
 
 def _await(tracked: Any, answer: Any) -> None:

@@ -197,15 +197,17 @@ class LagProbe:
         a moment ago is good still.
         """
         subject: Subject | None = watch.rested
+        now = self._clock()
         if (
             subject is None
             or subject.steps is None
             or type(watch.loop) is not subject.steps.kind
-            or self._clock() - subject.last.wall_ns > FRESH_NS
+            or now - subject.last.wall_ns > FRESH_NS
             or self._sampler.asleep
         ):
             self.begin(watch)
             return
+        subject.resumed_ns = now
         subject.steps.loop = watch.loop
         subject.explained_ns = watch.explained_ns
         watch.subject = subject
@@ -228,7 +230,9 @@ class LagProbe:
         if subject is None:
             return
         if subject.stay is None:
-            subject.last = subject.clocks.read()
+            subject.resumed_ns = self._clock()
+            if subject.resumed_ns - subject.last.wall_ns > FRESH_NS:
+                subject.last = subject.clocks.read()
         elif originals.acquire(self._mutex, True, 1):
             try:
                 self._conclude(watch, subject)
@@ -343,7 +347,7 @@ class LagProbe:
         """Take all that is needed of a thread, while it stands still."""
         subject: Subject = watch.subject
         sight = Sight(
-            subject.last,
+            subject.before,
             subject.clocks.read(),
             explained_ns=explained_ns(watch),
             collected=len(subject.collections),

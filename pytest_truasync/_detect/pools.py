@@ -15,7 +15,6 @@ class Pool:
         key: identity of the pool within the run.
         name: for people.
         capacity: of threads; 0 where it is unlimited.
-        owner: the executor or limiter.
     """
 
     running: int = 0
@@ -26,12 +25,13 @@ class Pool:
     total_wait_ns: int = 0
     site: CallSite | None = None
     permission: str = ""
+    listed: bool = False
+    """It is among those whose use is to be told."""
 
-    def __init__(self, key: str, name: str, capacity: int, owner: weakref.ref[Any]) -> None:
+    def __init__(self, key: str, name: str, capacity: int) -> None:
         self.key = key
         self.name = name
         self.capacity = capacity
-        self.owner = owner
         self.waiting: dict[int, weakref.ref[Any] | None] = {}
         """Number of a call that stands in the queue → its future or coroutine, as soon as it is
         known. One that is cancelled there never runs, and goes when that is gone."""
@@ -64,11 +64,6 @@ class Pool:
             for ref in list(self.waiting.values())
         )
 
-    @property
-    def over(self) -> bool:
-        """Its executor is gone, and nothing runs there any more."""
-        return self.running <= 0 and self.owner() is None
-
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*."""
         # Those that a free worker takes at once were in no queue.
@@ -84,6 +79,7 @@ class Pool:
 
     def take(self) -> PoolUse | None:
         """Return the use since the last time, if any, and begin anew."""
+        self.listed = False
         if not self.calls:
             return None
         use = PoolUse(

@@ -33,6 +33,7 @@ class Subject:
         "explained_ns",
         "last",
         "places",
+        "resumed_ns",
         "stay",
         "steps",
     )
@@ -42,6 +43,8 @@ class Subject:
     ) -> None:
         self.clocks = clocks
         self.last = first
+        self.resumed_ns = first.wall_ns
+        """When the thread came back to its loop: what was before is not the loop's."""
         self.steps = steps
         self.debugged = debugged
         self.explained_ns = 0
@@ -53,6 +56,15 @@ class Subject:
         self.stay: Stay | None = None
         self.places: dict[tuple[int, int], Place] = {}
         """Of work: where it waited."""
+
+    @property
+    def before(self) -> Reading:
+        """The clocks at the last tick, or when the thread came back to its loop if that is later.
+
+        In the latter case those that only the system keeps are of the tick, a moment earlier.
+        """
+        last = self.last
+        return last if last.wall_ns >= self.resumed_ns else last._replace(wall_ns=self.resumed_ns)
 
     def read_at(self, reading: Reading) -> None:
         """Note *reading* as the last, unless the thread itself has taken a later one meanwhile."""
