@@ -101,16 +101,23 @@ class FrameReader:
                 break
             code = at.f_code  # asked for once: it raises an audit event
             role = roles[code.co_filename]
-            if role is _USER:
+            if role is _LIBRARY:
+                if not nearest_known:
+                    nearest_known = True
+                    found.nearest = role
+                if found.library < 0:
+                    found.library = len(between)
+                between.append(at)
+            elif role is _USER:
                 found.user = at
                 if not nearest_known:
                     found.nearest = role
                 return found
-            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
+            elif role is _LOOP and code.co_name in CALLBACK_RUNNERS:
                 if not nearest_known:
                     found.nearest = role
                 return found
-            if role is _STDLIB or role is _LAZY:
+            elif role is _STDLIB or role is _LAZY:
                 if code.co_name in _THREAD_ENTRY and code.co_filename == _THREADING:
                     at = at.f_back
                     continue
@@ -120,20 +127,14 @@ class FrameReader:
                 if code.co_name == WORKER_FRAME:
                     found.in_worker = True
                     return found
-            elif role is _PLUMBING or (role is _BRIDGE and code.co_name in _WORKER_SIDE):
-                pass
-            else:
+            elif role is not _PLUMBING and not (role is _BRIDGE and code.co_name in _WORKER_SIDE):
                 if not nearest_known:
                     nearest_known = True
                     found.nearest = role
                     if role is _QUIET or role is _IMPORT:
                         found.importing = role is _IMPORT
                         return found  # nobody's, whoever is above
-                if role is _LIBRARY:
-                    if found.library < 0:
-                        found.library = len(between)
-                    between.append(at)
-                elif role is _IMPORT:
+                if role is _IMPORT:
                     found.importing = True  # of a module, by a library
                 elif role is _BRIDGE:
                     found.bridge = True
