@@ -211,9 +211,9 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
-        recorder = self._recorder
-        heard = recorder.groups or recorder.ready or self._watch.threads
-        return not (heard or self._offloads.used_pools or self._has_news)
+        recorder = self._recorder  # asked four times for each test
+        heard = self._watch.threads or recorder.groups or recorder.ready
+        return not (heard or self._offloads.used_pools or self._faults or self._untold)
 
     @property
     def _has_news(self) -> bool:

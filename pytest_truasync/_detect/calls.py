@@ -48,7 +48,6 @@ _ATTRIBUTES: Final = (
 )
 """Classes of the standard library that hold a target as an attribute."""
 
-_POLLS: Final = frozenset({"select.epoll.poll", "select.poll.poll", "select.devpoll.poll"})
 _WARNING: Final = ("sqlite3.",)
 """Targets, by how their names start, that warn of how they are called."""
 _OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -248,7 +247,7 @@ class CallProbe:
         name = target.name
         if name in _MADE:
             return self._wrap_making(target._replace(name=_MADE[name]), original)
-        if name in _POLLS:
+        if name == "select.epoll.poll":
             return self._wrap_polling(target, original)
         if name.startswith(_WARNING):
             return self._wrap_warning(target, original)
@@ -317,24 +316,24 @@ class CallProbe:
         return wrapper
 
     def _wrap_polling(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The call of every loop, in each of its rounds: those of asyncio's own are let through."""
+        """What asyncio's loop calls in each round: the loop's own calls are let through."""
         threads, observe = self._watch.threads, self._observe
         get_ident, getframe = originals.get_ident, originals.getframe
         predicate = self._predicate(target)
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(poller: Any, /, timeout: Any = None, maxevents: Any = -1) -> Any:
             try:
                 # Each round of a busy loop asks without waiting.
-                if (len(args) > 1 and type(args[1]) is int and not args[1]) or not threads:
-                    return original(*args, **kwargs)
+                if timeout == 0 or not threads:
+                    return original(poller, timeout, maxevents)
                 if (above := getframe(1).f_back) is not None and above.f_code is ROUND:
                     if (watch := threads.get(get_ident())) is not None and watch.call is not None:
                         watch.finish()  # the callback that made it is over
-                    return original(*args, **kwargs)
-                return observe(target, original, predicate, args, kwargs)
+                    return original(poller, timeout, maxevents)
+                return observe(target, original, predicate, (poller, timeout, maxevents), {})
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs
+                del poller, timeout, maxevents
                 raise
 
         return wrapper
