@@ -183,7 +183,7 @@ class LagProbe:
                 known = Subject(clocks, steps, first, debugged=debugged)
                 watch.rested = known if steps is not None else None
             watch.subject = known
-            self._sampler.start(soon=known.steps is None or known.steps.kind is None)
+            self._sampler.start()
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:

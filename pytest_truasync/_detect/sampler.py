@@ -15,10 +15,6 @@ from pytest_truasync._detect.clocks import Wakes, Waking, await_end
 LINGER_NS: Final = 1_000_000_000
 """With nothing to watch the sampler goes on for so long: waking it for each test costs more."""
 
-NOD_TICKS: Final = 2
-"""From one look to the next where there was nothing to look at. Each waking asks for the GIL, which
-costs the thread that has it ten times what the look does."""
-
 # Held before the probes replace them.
 _start_thread: Final = _thread.start_new_thread
 _wait: Final = type(originals.allocate_lock()).acquire
@@ -60,19 +56,13 @@ class Sampler:
         self._gone = originals.allocate_lock()
         self.asleep = False
         """It waits to be called by `start`."""
-        self._nodding = False
-        """Nobody was there to look at, so its next waking is further off."""
         self._called_ns = 0
         self._started = False
         self._ending = False
         self._thread = 0
 
-    def start(self, *, soon: bool = False) -> None:
-        """Begin, or go on.
-
-        Args:
-            soon: the next look must not be late, since nothing will tell when a step began.
-        """
+    def start(self) -> None:
+        """Begin, or go on."""
         if not self._started:
             self._started = True
             self._ending = False
@@ -82,11 +72,10 @@ class Sampler:
             _wait(self._here, False)
             _start_thread(self._run, ())
             _wait(self._here, True, 1)  # a test that counts threads sees it before, or not at all
-        elif self.asleep or (soon and self._nodding):
+        elif self.asleep:
             self._called_ns = self._clock()
-            self.asleep = self._nodding = False
-            with contextlib.suppress(RuntimeError):  # another thread has rung it
-                _wake(self._bell)
+            self.asleep = False
+            _wake(self._bell)
 
     def stop(self) -> bool:
         """End the thread; tell whether it has ended. It may be started again."""
@@ -129,18 +118,16 @@ class Sampler:
             woke = self._clock()
             late = woke - due
             wakes.note()
-            self._nodding = not self._wanted()
-            if self._nodding:
-                idle_ns += NOD_TICKS * self._tick_ns
-                wakes.why(0)
-            else:
+            if self._wanted():
                 idle_ns = 0
                 self._look(own, late_ns=late, why=wakes.why)
+            else:
+                idle_ns += self._tick_ns
+                wakes.why(0)
             if idle_ns < LINGER_NS:
-                ticks = NOD_TICKS if self._nodding else 1
-                due = woke + ticks * self._tick_ns  # the look may have had to wait for the GIL
-                if (pause := due - self._clock()) > 0 and _wait(self._bell, True, pause / 1e9):
-                    due = self._called_ns
+                due = woke + self._tick_ns  # the look may have had to wait for the GIL itself
+                if (pause := due - self._clock()) > 0:
+                    _wait(self._bell, True, pause / 1e9)
             else:
                 idle_ns = 0
                 self._sleep()
