@@ -51,8 +51,6 @@ from pytest_truasync._model import PERMISSION, CallSite
 LONGEST_TICK_NS: Final = 20_000_000
 SHORTEST_TICK_NS: Final = 2_000_000
 TICKS_PER_THRESHOLD: Final = 5
-FRESH_NS: Final = 40_000_000
-"""The clocks of a thread that were read so lately are as good as new: two ticks."""
 _MOST_CLOCKS: Final = 100
 _MOST_OVER: Final = 100
 _FULL: Final = 2  # generation of a garbage collection that takes a while
@@ -102,6 +100,8 @@ class LagProbe:
         self.tick_ns = min(
             LONGEST_TICK_NS, max(SHORTEST_TICK_NS, self.threshold_ns // TICKS_PER_THRESHOLD)
         )
+        self._fresh_ns = self.tick_ns // 2
+        """The clocks of a thread that were read so lately are as good as new."""
         self._origin = origin
         self._guard = guard
         self._clock = clock
@@ -202,7 +202,7 @@ class LagProbe:
             subject is None
             or subject.steps is None
             or type(watch.loop) is not subject.steps.kind
-            or now - subject.last.wall_ns > FRESH_NS
+            or now - subject.last.wall_ns > self._fresh_ns
             or self._sampler.asleep
         ):
             self.begin(watch)
@@ -231,7 +231,7 @@ class LagProbe:
             return
         if subject.stay is None:
             subject.resumed_ns = self._clock()
-            if subject.resumed_ns - subject.last.wall_ns > FRESH_NS:
+            if subject.resumed_ns - subject.last.wall_ns > self._fresh_ns:
                 subject.last = subject.clocks.read()
         elif originals.acquire(self._mutex, True, 1):
             try:
