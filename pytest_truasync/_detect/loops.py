@@ -127,7 +127,6 @@ class LoopProbe:
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.unrolled_run
         watch = self._watch
-
         threads = watch.threads
 
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
