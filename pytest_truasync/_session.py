@@ -183,7 +183,7 @@ class Session:
             seen += self._detector.full_pools(pools, self._test, when)
         held = _allow.held(one.permission for one in seen) if seen else ()
         in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
-        if not seen and not pools and not (ran and in_force):
+        if not (seen or pools or in_force):
             return None, ""
         verdict = judge(seen, in_force, self._policy, pools)
         text = ""

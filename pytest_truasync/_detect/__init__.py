@@ -215,11 +215,6 @@ class Detector:
         heard = self._watch.threads or recorder.groups or recorder.ready
         return not (heard or self._offloads.used_pools or self._faults or self._untold)
 
-    @property
-    def _has_news(self) -> bool:
-        """Whether there is anything to tell of the plugin itself."""
-        return bool(self._faults or self._untold or self._recorder.dropped)
-
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test."""
         if self._watch.threads:
@@ -287,7 +282,7 @@ class Detector:
         )
 
     def _health(self, test: str, when: Phase) -> list[Observation]:
-        if not self._has_news:
+        if not (self._faults or self._untold or self._recorder.dropped):
             return []
         faults, self._faults = self._faults, {}
         seen = [

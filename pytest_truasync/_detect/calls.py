@@ -254,12 +254,10 @@ class CallProbe:
         attempt = ATTEMPTS.get(name)
         if attempt is None:
             return self._wrap_call(target, original)
-        owner, _, method = name.rpartition(".")
-        kind = LOCKS.get(owner)
+        kind = LOCKS.get(name.rpartition(".")[0])
         if kind is None:
             return self._wrap_trying(target, original, attempt(original))
-        wrap = self._wrap_entering if method == "__enter__" else self._wrap_acquiring
-        return wrap(target, original, attempt(original), ACQUIRES[kind])
+        return self._wrap_lock(target, original, attempt(original), ACQUIRES[kind])
 
     # Each of these lets go of what was only passed on when the call raises: the traceback keeps its
     # frame, and with it all that the frame holds.
@@ -380,7 +378,7 @@ class CallProbe:
 
     # Locks come first in number, and most are free: that is tried at once, on any thread.
 
-    def _wrap_entering(
+    def _wrap_lock(
         self,
         target: Target,
         original: Callable[..., Any],
@@ -390,7 +388,7 @@ class CallProbe:
         threads, get_ident = self._watch.threads, originals.get_ident
         observe_attempt = self._observe_attempt
 
-        def wrapper(lock: Any, /, *more: Any) -> Any:
+        def enter(lock: Any, /, *more: Any) -> Any:
             try:
                 if not more and acquire(lock, False):
                     return True
@@ -401,18 +399,6 @@ class CallProbe:
                 __tracebackhide__ = True
                 del lock, more
                 raise
-
-        return wrapper
-
-    def _wrap_acquiring(
-        self,
-        target: Target,
-        original: Callable[..., Any],
-        attempt: Attempt,
-        acquire: Callable[..., bool],
-    ) -> Callable[..., Any]:
-        threads, get_ident = self._watch.threads, originals.get_ident
-        observe_attempt = self._observe_attempt
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -428,7 +414,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return wrapper
+        return enter if target.name.endswith("__enter__") else wrapper
 
     def _predicate(self, target: Target) -> waits.Predicate | None:
         harmless = self._harmless.get(target.name)

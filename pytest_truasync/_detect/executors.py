@@ -127,7 +127,7 @@ class OffloadProbe:
         self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
         self._guard = guard
         self._clock = clock
-        self.used_pools: list[Pool] = []
+        self.used_pools: dict[Pool, None] = {}
         """Those that were given work since the last time."""
         self._pool_of: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -344,7 +344,7 @@ class OffloadProbe:
             default = executor._thread_name_prefix == "asyncio"
             shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
             key = shown if default else f"{shown} used at {site}"
-            pool = self._new_pool(executor, key, shown, capacity)
+            pool = self._pool_of[executor] = Pool(key, shown, capacity)
         return pool
 
     def _limiter_pool(self, limiter: Any, name: str = "") -> Pool:
@@ -354,11 +354,7 @@ class OffloadProbe:
             tokens = limiter.total_tokens
             shown = name or f"CapacityLimiter({tokens})"
             capacity = 0 if tokens == float("inf") else int(tokens)
-            pool = self._new_pool(limiter, shown, shown, capacity)
-        return pool
-
-    def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
-        pool = self._pool_of[owner] = Pool(key, name, capacity)
+            pool = self._pool_of[limiter] = Pool(shown, shown, capacity)
         return pool
 
     # Tracking.
@@ -414,9 +410,8 @@ class OffloadProbe:
         number = next(self._numbers)
         if pool is not None:
             pool.submitted(number, site, PERMISSION.get())
-            if not pool.listed and len(self.used_pools) < _MOST_POOLS:
-                pool.listed = True
-                self.used_pools.append(pool)
+            if len(self.used_pools) < _MOST_POOLS:
+                self.used_pools[pool] = None
         return Offload(
             number=number,
             function=function,
@@ -559,8 +554,8 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        pools, self.used_pools = self.used_pools, []
-        return [use for pool in pools if (use := pool.take()) is not None]
+        pools, self.used_pools = self.used_pools, {}
+        return [use for pool in list(pools) if (use := pool.take()) is not None]
 
 
 def _await(tracked: Any, answer: Any) -> None:

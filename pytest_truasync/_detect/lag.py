@@ -248,18 +248,14 @@ class LagProbe:
         if subject is None:
             return
         if subject.stay is None and not (self._looking or self._over):  # as after most steps
-            if subject.steps is not None:
-                watch.subject = None
-                subject.steps.loop = None
+            _let_go(watch, subject)
             return
         if not originals.acquire(self._mutex, True, 1):
             return
         try:
             self._conclude(watch, subject)
             self._report()
-            if subject.steps is not None:
-                watch.subject = None
-                subject.steps.loop = None
+            _let_go(watch, subject)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
@@ -497,6 +493,13 @@ class LagProbe:
         if watch is not None and watch.subject is not None and self._gc_began_ns >= 0:
             watch.subject.collections.append(now - self._gc_began_ns)
         self._gc_began_ns = -1
+
+
+def _let_go(watch: ThreadWatch, subject: Subject) -> None:
+    """Look no more at a thread that has left its loop, nor at what came up since it was judged."""
+    if subject.steps is not None:
+        watch.subject = subject.stay = None
+        subject.steps.loop = None
 
 
 def _gil() -> bool:

@@ -127,14 +127,12 @@ class LoopProbe:
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.unrolled_run
         watch = self._watch
-        threads = watch.threads
 
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             # Only while it runs: in guest mode another loop, or none, has the thread in between.
             steps = original(*args, **kwargs)
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
             step, value = steps.send, None
-            ident = originals.get_ident()
             watch.push(on)
             try:
                 while True:
@@ -143,10 +141,7 @@ class LoopProbe:
                     except StopIteration as end:
                         return end.value
                     finally:
-                        if on.call is None and on.below is None and threads.get(ident) is on:
-                            del threads[ident]  # what `rest` does for almost every step
-                        else:
-                            watch.rest(on)
+                        watch.rest(on)
                     try:
                         step, value = steps.send, (yield out)
                     except GeneratorExit:

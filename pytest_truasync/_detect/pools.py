@@ -25,8 +25,6 @@ class Pool:
     total_wait_ns: int = 0
     site: CallSite | None = None
     permission: str = ""
-    listed: bool = False
-    """It is among those whose use is to be told."""
 
     def __init__(self, key: str, name: str, capacity: int) -> None:
         self.key = key
@@ -79,7 +77,6 @@ class Pool:
 
     def take(self) -> PoolUse | None:
         """Return the use since the last time, if any, and begin anew."""
-        self.listed = False
         if not self.calls:
             return None
         use = PoolUse(

@@ -336,7 +336,8 @@ class Watch:
         ident = originals.get_ident()
         while (at := self.threads.get(ident)) is not None and at is not watch:
             self.pop(at)
-        watch.finish()
+        if watch.call is not None:
+            watch.finish()
         if watch.below is None:
             self.threads.pop(ident, None)
         else:
