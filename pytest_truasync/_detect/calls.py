@@ -23,7 +23,7 @@ from pytest_truasync._detect.imports import ImportHooks, Then
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
-from pytest_truasync._detect.steps import ROUND
+from pytest_truasync._detect.steps import asks_for_events
 from pytest_truasync._model import Target
 
 LOCK_GRACE_NS: Final = 10_000_000
@@ -314,19 +314,31 @@ class CallProbe:
         return wrapper
 
     def _wrap_polling(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
-        """What asyncio's loop calls in each round: the loop's own calls are let through."""
+        """What asyncio and trio call in each round: the loop's own calls are let through."""
         threads, observe = self._watch.threads, self._observe
+        clock, come_round = self._clock, self._watch.come_round
         get_ident, getframe = originals.get_ident, originals.getframe
         predicate = self._predicate(target)
 
         def wrapper(poller: Any, /, timeout: Any = None, maxevents: Any = -1) -> Any:
             try:
-                # Each round of a busy loop asks without waiting.
-                if timeout == 0 or not threads:
+                if not threads or (watch := threads.get(get_ident())) is None:
                     return original(poller, timeout, maxevents)
-                if (above := getframe(1).f_back) is not None and above.f_code is ROUND:
-                    if (watch := threads.get(get_ident())) is not None and watch.call is not None:
-                        watch.finish()  # the callback that made it is over
+                if asks_for_events(getframe(1)):
+                    if timeout == 0:  # as each round of a busy loop does
+                        found = original(poller, timeout, maxevents)
+                    else:
+                        if watch.call is not None:
+                            watch.finish()  # the callback that made it is over
+                        watch.parked = True
+                        try:
+                            found = original(poller, timeout, maxevents)
+                        finally:
+                            watch.parked = False
+                    if (now := clock()) >= watch.renew_ns:
+                        come_round(watch, now)
+                    return found
+                if timeout == 0:
                     return original(poller, timeout, maxevents)
                 return observe(target, original, predicate, (poller, timeout, maxevents), {})
             except BaseException:

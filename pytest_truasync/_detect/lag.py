@@ -110,7 +110,7 @@ class LagProbe:
         self._over: list[tuple[Stay, int]] = []
         self._looking = False
         """The sampler has begun to look, and may be in the midst of what it keeps of a thread."""
-        self._sampler = Sampler(self.tick, lambda: bool(watch.threads), self.tick_ns, clock)
+        self._sampler = Sampler(self.tick, self._is_wanted, self._rest, self.tick_ns, clock)
         self._off = True
         self._gc_began_ns = -1
 
@@ -242,6 +242,33 @@ class LagProbe:
             finally:
                 originals.release(self._mutex)
 
+    def come_round(self, watch: ThreadWatch, now: int) -> None:
+        """Take note that the loop of the calling thread has come round: it holds nothing.
+
+        So there is nothing to see of it for a while, nor of the others if they wait for events.
+        """
+        watch.renew_ns = now + self._fresh_ns
+        subject: Subject | None = watch.subject
+        if self._off or subject is None:
+            return
+        self.resume(watch)
+        subject.explained_ns = explained_ns(watch)
+        subject.collected = len(subject.collections)
+        sampler = self._sampler
+        if sampler.asleep or all(
+            other.parked or other is watch for other in list(self._watch.threads.values())
+        ):
+            sampler.put_off()
+
+    def _is_wanted(self) -> bool:
+        """Tell whether there is a thread to look at."""
+        return any(not watch.parked for watch in list(self._watch.threads.values()))
+
+    def _rest(self) -> None:
+        """The sampler goes to sleep: whoever comes round is to wake it."""
+        for watch in list(self._watch.threads.values()):
+            watch.renew_ns = 0
+
     def end(self, watch: ThreadWatch) -> None:
         """Let the thread of *watch* go; what it did is judged before its test ends."""
         subject: Subject | None = watch.subject
@@ -310,7 +337,10 @@ class LagProbe:
             sights = []
             for ident, watch in list(self._watch.threads.items()):
                 frame = frames.get(ident)
-                if watch.subject is not None and frame is not None:
+                subject = watch.subject
+                if subject is None or (watch.parked and subject.stay is None):
+                    continue
+                if frame is not None:
                     sights.append((watch, self._see(ident, watch, frame, tick)))
             frames.clear()
             frame = None

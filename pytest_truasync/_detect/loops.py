@@ -17,6 +17,7 @@ from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
 from pytest_truasync._detect.recorder import ThreadWatch, Watch
 from pytest_truasync._detect.standins import without_us
+from pytest_truasync._detect.steps import trio_rounds
 from pytest_truasync._model import CallSite
 
 Origin = tuple[ref[Any], CodeType, int]
@@ -27,6 +28,12 @@ _loop_type: Final[Any] = asyncio.base_events.BaseEventLoop
 _END_GENERATORS: Final[CodeType] = _loop_type.shutdown_asyncgens.__code__
 _END_EXECUTOR: Final[CodeType] = _loop_type.shutdown_default_executor.__code__
 _USER: Final = Role.USER  # an attribute of an enumeration is looked up anew each time
+
+
+def _note_trio_round(module: ModuleType) -> None:
+    round_ = module.EpollIOManager.get_events.__code__
+    if round_ not in trio_rounds:
+        trio_rounds.append(round_)
 
 
 class _Here(threading.local):
@@ -67,6 +74,7 @@ class LoopProbe:
         if (uvloop := originals.modules.get("uvloop")) is not None:
             self._watch_uvloop(patches, uvloop)  # it took the function from asyncio at its import
         imports.when("trio._core._run", lambda module: self._watch_trio(patches, module))
+        imports.when("trio._core._io_epoll", _note_trio_round)
         self._watch_tasks(patches, asyncio.base_events.BaseEventLoop)
         imports.when("uvloop", lambda module: self._watch_tasks(patches, module.Loop))
 
@@ -129,9 +137,15 @@ class LoopProbe:
         watch = self._watch
 
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            # Only while it runs: in guest mode another loop, or none, has the thread in between.
             steps = original(*args, **kwargs)
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
+            if not getattr(on.loop, "is_guest", True):
+                watch.push(on)
+                try:
+                    return (yield from steps)
+                finally:
+                    watch.pop(on)
+            # Only while it runs: of a guest another loop, or none, has the thread in between.
             step, value = steps.send, None
             watch.push(on)
             try:

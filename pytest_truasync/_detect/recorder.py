@@ -116,6 +116,8 @@ class ThreadWatch:
         "call",
         "explained_ns",
         "loop",
+        "parked",
+        "renew_ns",
         "rested",
         "sink",
         "subject",
@@ -135,6 +137,10 @@ class ThreadWatch:
         """What the lag probe knows of the thread."""
         self.rested: Any = None
         """The same, between two loops."""
+        self.parked = False
+        """The loop waits for events: nothing is held."""
+        self.renew_ns = 0
+        """From when on it is of use to say again that the loop has come round."""
 
     def finish(self) -> None:
         """Hand over the call that is open, if any."""
@@ -273,6 +279,9 @@ class Follower(Protocol):
     def resume(self, watch: ThreadWatch) -> None:
         """Go on, after it was not looked at for a while."""
 
+    def come_round(self, watch: ThreadWatch, now: int) -> None:
+        """Take note that the loop of the calling thread has come round."""
+
     def end(self, watch: ThreadWatch) -> None:
         """Cease."""
 
@@ -354,6 +363,11 @@ class Watch:
         if self.lag is not None:
             self.lag.resume(watch)
         self.threads[ident] = watch
+
+    def come_round(self, watch: ThreadWatch, now: int) -> None:
+        """Take note that the loop of the calling thread has come round; see `renew_ns`."""
+        if self.lag is not None:
+            self.lag.come_round(watch, now)
 
     def end(self, watch: ThreadWatch) -> None:
         """Conclude what is at rest."""

@@ -1,19 +1,20 @@
-"""A thread of ours that looks at others: every few milliseconds while there is any to look at."""
+"""A thread of ours that looks at others: every few milliseconds, while one holds on.
+
+Each look needs the GIL, and to ask for it slows down who has it. So a loop that comes round puts
+the next look off: the sampler sleeps for as long as all that is watched comes round in time.
+"""
 
 from __future__ import annotations
 
 import _thread
-import contextlib
 import signal
 import threading
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from pytest_truasync._detect import originals
+from pytest_truasync._detect.alarms import Alarm, alarm
 from pytest_truasync._detect.clocks import Wakes, Waking, await_end
-
-LINGER_NS: Final = 1_000_000_000
-"""With nothing to watch the sampler goes on for so long: waking it for each test costs more."""
 
 # Held before the probes replace them.
 _start_thread: Final = _thread.start_new_thread
@@ -40,23 +41,30 @@ class Sampler:
     Args:
         look: looks at each thread.
         wanted: whether there is a thread to look at.
+        resting: called when there is none: whoever comes back is to call `start`.
         tick_ns: time from one look to the next.
         clock: nanoseconds.
     """
 
     def __init__(
-        self, look: Look, wanted: Callable[[], bool], tick_ns: int, clock: Callable[[], int]
+        self,
+        look: Look,
+        wanted: Callable[[], bool],
+        resting: Callable[[], None],
+        tick_ns: int,
+        clock: Callable[[], int],
     ) -> None:
         self._look = look
         self._wanted = wanted
+        self._resting = resting
         self._tick_ns = tick_ns
         self._clock = clock
-        self._bell = originals.allocate_lock()
         self._here = originals.allocate_lock()
         self._gone = originals.allocate_lock()
+        self._alarm: Alarm | None = None
         self.asleep = False
         """It waits to be called by `start`."""
-        self._called_ns = 0
+        self._due_ns = 0
         self._started = False
         self._ending = False
         self._thread = 0
@@ -66,24 +74,31 @@ class Sampler:
         if not self._started:
             self._started = True
             self._ending = False
-            self._called_ns = self._clock()
-            _wait(self._bell, False)  # as the last thread left them
-            _wait(self._gone, False)
+            _wait(self._gone, False)  # as the last thread left them
             _wait(self._here, False)
             _start_thread(self._run, ())
             _wait(self._here, True, 1)  # a test that counts threads sees it before, or not at all
+            self.put_off()
         elif self.asleep:
-            self._called_ns = self._clock()
-            self.asleep = False
-            _wake(self._bell)
+            self.put_off()
+
+    def put_off(self) -> None:
+        """Look a whole tick from now, not when it was planned."""
+        self.asleep = False
+        self._plan(self._clock(), self._tick_ns)
+
+    def _plan(self, now: int, pause_ns: int) -> None:
+        self._due_ns = now + pause_ns
+        if self._alarm is not None:
+            self._alarm.set(pause_ns)
 
     def stop(self) -> bool:
         """End the thread; tell whether it has ended. It may be started again."""
         if not self._started:
             return True
         self._ending = True
-        with contextlib.suppress(RuntimeError):
-            _wake(self._bell)
+        if self._alarm is not None:
+            self._alarm.set(0)
         if not _wait(self._gone, True, 1):
             return False
         self._started = self.asleep = False
@@ -100,42 +115,43 @@ class Sampler:
         self._ending = True
 
     def _run(self) -> None:
-        _wake(self._here)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        rings = self._alarm = alarm(self._clock)
+        self._thread = threading.get_native_id()
+        _wake(self._here)
         try:
-            self._sample()
+            self._sample(rings)
         finally:
+            self._alarm = None
+            rings.close()
             _wake(self._gone)
 
-    def _sample(self) -> None:
+    def _sample(self, rings: Alarm) -> None:
         wakes = Wakes(self._clock)
         own = originals.get_ident()
-        due = self._called_ns
-        idle_ns = 0
-        self._thread = threading.get_native_id()
-        while not self._ending:
+        while True:
+            rings.wait()
+            if self._ending:
+                return
             woke = self._clock()
-            late = woke - due
             wakes.note()
-            if self._wanted():
-                idle_ns = 0
-                self._look(own, late_ns=late, why=wakes.why)
-            else:
-                idle_ns += self._tick_ns
+            late = woke - self._due_ns
+            if late < 0:  # put off while it waited for the GIL: a loop has come round
                 wakes.why(0)
-            if idle_ns < LINGER_NS:
-                due = woke + self._tick_ns  # the look may have had to wait for the GIL itself
-                if (pause := due - self._clock()) > 0:
-                    _wait(self._bell, True, pause / 1e9)
+                self._plan(woke, -late)
+            elif self._wanted():
+                self._look(own, late_ns=late, why=wakes.why)
+                # The look may have had to wait for the GIL itself.
+                now = self._clock()
+                self._plan(now, max(0, woke + self._tick_ns - now))
             else:
-                idle_ns = 0
+                wakes.why(0)
                 self._sleep()
-                due = self._called_ns
 
     def _sleep(self) -> None:
-        """Wait until there is a thread to watch, which is told by the bell."""
+        """Wait until there is a thread to watch, which tells so by `start`."""
         self.asleep = True
-        if not self._wanted() and not self._ending:
-            _wait(self._bell)
-        self.asleep = False
+        self._resting()
+        if self._wanted():  # it came back before it could know
+            self.put_off()

@@ -29,6 +29,8 @@ from pytest_truasync._detect.files import OURS
 
 ROUND: Final[CodeType] = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
 """One round of asyncio's loop: it asks the selector, then runs what is ready."""
+trio_rounds: Final[list[CodeType]] = []
+"""What asks for events between two rounds of trio's loop; known when trio is imported."""
 _LOOP_TIME: Final = asyncio.base_events.BaseEventLoop.time
 _LOCALS_ARE_COPIED: Final = sys.version_info < (3, 13)
 _DEEPEST: Final = 400
@@ -66,6 +68,13 @@ class Step:
     def rest(self) -> None:
         """Let go of what would keep the user's objects alive until the next sample."""
         self.floor = self.context = self.function = None
+
+
+def asks_for_events(caller: FrameType) -> bool:
+    """Tell whether *caller*, which polls, does so for a loop that has come round."""
+    if (above := caller.f_back) is not None and above.f_code is ROUND:
+        return True
+    return caller.f_code in trio_rounds if trio_rounds else False
 
 
 class StepReader:
