@@ -211,8 +211,7 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
-        recorder = self._recorder  # asked four times for each test
-        heard = self._watch.threads or recorder.groups or recorder.ready
+        heard = self._watch.threads or not self._recorder.empty  # asked four times for each test
         return not (heard or self._offloads.used_pools or self._faults or self._untold)
 
     def drain(self, test: str, when: Phase) -> list[Observation]:

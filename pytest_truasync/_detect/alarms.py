@@ -22,7 +22,7 @@ _wake: Final = type(originals.allocate_lock()).release
 _sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(signal, "sigwait", None)
 
 _SIGNAL: Final[int] = getattr(signal, "SIGRTMAX", 0) - 5
-"""Sent to the sampler's thread alone, which keeps it blocked and waits for it: it has no handler."""
+"""Sent to the sampler's thread alone, which waits for it; there is no handler."""
 _TO_THREAD: Final = 4  # SIGEV_THREAD_ID
 _MONOTONIC: Final = 1  # CLOCK_MONOTONIC
 _NS: Final = 1_000_000_000

@@ -14,7 +14,8 @@ from pytest_truasync._model import CallSite
 
 _LONGEST_CHAIN: Final = 16
 _MOST_SITES: Final = 20_000
-_DEEPEST: Final = 400  # frames looked at; a recursion deeper than this names no line
+DEEPEST: Final = 400
+"""Frames looked at; a recursion deeper than this names no line."""
 
 # Functions of the loop below which a callback runs: what is above them is not part of the call.
 CALLBACK_RUNNERS: Final = frozenset(
@@ -96,7 +97,7 @@ class FrameReader:
         between = found.between
         nearest_known = False
         at: FrameType | None = frame
-        for _ in range(_DEEPEST):
+        for _ in range(DEEPEST):
             if at is None:
                 break
             code = at.f_code  # asked for once: it raises an audit event
@@ -217,7 +218,7 @@ class FrameReader:
         roles = self.sorter.roles
         found: list[CallSite] = []
         at: FrameType | None = frame
-        for _ in range(_DEEPEST):
+        for _ in range(DEEPEST):
             if at is None:
                 break
             code = at.f_code

@@ -55,6 +55,17 @@ class Reading(NamedTuple):
     """How often the thread got a processor; as old as `delay_ns`."""
 
 
+class Clocks(NamedTuple):
+    """Time of the process and of the calling thread."""
+
+    wall_ns: int
+    thread_ns: int
+    process_ns: int
+    switches: int
+    delay_ns: int
+    """In the queue for a processor; -1 where this system does not tell."""
+
+
 class Held(NamedTuple):
     """How a thread spent a stretch in which nothing took it away from one step."""
 
@@ -108,20 +119,22 @@ def held(
 
 
 class ThreadClocks:
-    """The clocks of the thread that makes this object, for another one to read.
+    """The clocks of a thread, for another one to read.
 
     Args:
         clock: nanoseconds.
+        ident: of a thread that lives, whose queue and state nobody asks for; else that of the
+            calling one.
     """
 
     __slots__ = ("_clock", "_cpu", "_queue", "_queue_ns", "native")
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int], ident: int | None = None) -> None:
         self._clock = clock
-        self.native = native_id()
+        self.native = native_id() if ident is None else 0
         # The clock's number holds the thread's: reading it after the thread has ended is an
         # error, where asking for it by the thread's identity would be a crash.
-        self._cpu = _clock_of(originals.get_ident()) if _clock_of is not None else None
+        self._cpu = _clock_of(ident or originals.get_ident()) if _clock_of else None
         self._queue = (-1, -1)
         self._queue_ns = -1
 

@@ -14,28 +14,33 @@ from typing import Any, Final
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
-from pytest_truasync._detect.callsite import CALLBACK_RUNNERS, FrameReader, Stack, name_of
+from pytest_truasync._detect.callsite import (
+    CALLBACK_RUNNERS,
+    DEEPEST,
+    WORKER_FRAME,
+    FrameReader,
+    Stack,
+)
+from pytest_truasync._detect.clocks import Clocks
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.offloads import (
-    WORKED,
-    Clocks,
+    Handover,
     Offload,
+    Offloaded,
     OffloadJudge,
     read_clocks,
-    work_of,
 )
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
 from pytest_truasync._detect.pools import Pool
 from pytest_truasync._detect.recorder import ThreadWatch, Watch
-from pytest_truasync._detect.standins import (
-    can_tell_unraisable,
-    unraisable_in_thread,
-    without_us,
-)
+from pytest_truasync._detect.standins import can_tell_unraisable, without_us
 from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 
 _MOST_POOLS: Final = 200
+_MOST_HANDOVERS: Final = 20_000
+_LOOP: Final = Role.LOOP  # an attribute of an enumeration is looked up anew each time
+_OURS: Final = Role.OURS
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
 
@@ -124,12 +129,15 @@ class OffloadProbe:
         self._watch = watch
         self._origin = origin
         self._reader = reader
-        self._judged = OffloadJudge(reader, offload_codes, waited_at).judge
+        self._judged = OffloadJudge(reader, watch.recorder, offload_codes, waited_at).judge
         self._guard = guard
         self._clock = clock
         self.used_pools: dict[Pool, None] = {}
         """Those that were given work since the last time."""
-        self._pool_of: weakref.WeakKeyDictionary[Any, Pool] = weakref.WeakKeyDictionary()
+        self._pool_of: dict[int, tuple[weakref.ref[Any], Pool]] = {}
+        """Number of an executor or limiter → itself and its pool. A WeakKeyDictionary would make a
+        reference for each question."""
+        self._handovers: dict[tuple[Any, ...], Handover] = {}
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
         self._ways: dict[str, Mapping[str, str] | None] = {}
@@ -336,25 +344,36 @@ class OffloadProbe:
 
     # Pools.
 
+    def _known_pool(self, owner: Any) -> Pool | None:
+        known = self._pool_of.get(id(owner))
+        return known[1] if known is not None and known[0]() is owner else None
+
+    def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
+        if len(self._pool_of) >= _MOST_POOLS:
+            self._pool_of = {n: one for n, one in self._pool_of.items() if one[0]() is not None}
+        pool = Pool(key, name, capacity)
+        self._pool_of[id(owner)] = (weakref.ref(owner), pool)
+        return pool
+
     def _executor_pool(self, executor: Any, site: CallSite) -> Pool:
-        pool = self._pool_of.get(executor)
+        pool = self._known_pool(executor)
         if pool is None:
             capacity = executor._max_workers
             name = type(executor).__name__
             default = executor._thread_name_prefix == "asyncio"
             shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
             key = shown if default else f"{shown} used at {site}"
-            pool = self._pool_of[executor] = Pool(key, shown, capacity)
+            pool = self._new_pool(executor, key, shown, capacity)
         return pool
 
     def _limiter_pool(self, limiter: Any, name: str = "") -> Pool:
         """Return the pool of a limiter of anyio or trio, whose threads have no other bound."""
-        pool = self._pool_of.get(limiter)
+        pool = self._known_pool(limiter)
         if pool is None:
             tokens = limiter.total_tokens
             shown = name or f"CapacityLimiter({tokens})"
             capacity = 0 if tokens == float("inf") else int(tokens)
-            pool = self._pool_of[limiter] = Pool(shown, shown, capacity)
+            pool = self._new_pool(limiter, shown, shown, capacity)
         return pool
 
     # Tracking.
@@ -373,7 +392,7 @@ class OffloadProbe:
 
         With *many* it is called for each of many items.
         """
-        if self._off or getattr(function, "__truasync__", None) is not None:
+        if self._off or type(function) is Offloaded:
             return function
         try:
             work = self._offload(function, frame, via, pool_of, bare=bare)
@@ -381,7 +400,10 @@ class OffloadProbe:
             self._off = True
             self._guard.broken("offloads", error)
             return function
-        return function if work is None else self._runner(work, many=many)
+        if work is None:
+            return function
+        raw = via == _RAW_THREAD and can_tell_unraisable()
+        return Offloaded(self, work, raw=raw and work.via == _RAW_THREAD, many=many)
 
     def _offload(
         self,
@@ -392,38 +414,64 @@ class OffloadProbe:
         *,
         bare: bool,
     ) -> Offload | None:
-        if bare and _starts_pool_worker(frame):
+        handover = self._handover(frame, via, bare=bare)
+        if handover.loops_own:
             return None
-        via, at = self._way(frame, via)
-        if at is None:
-            return None
-        stack = self._reader.read(at)
-        if self._is_loops_own(at, stack, bare=bare):
-            return None
-        user = stack.user
-        site = self._reader.site(user) if user is not None else self._origin()
-        fallback = self._reader.site(_library_frame(stack) or at)
+        site = handover.site or self._origin()
         try:
-            pool = pool_of(site or fallback) if pool_of is not None else None
+            pool = pool_of(site or handover.fallback) if pool_of is not None else None
         except TypeError:  # a limiter or executor of a kind that no weak reference can be made to
             pool = None
         number = next(self._numbers)
+        permission = PERMISSION.get()
         if pool is not None:
-            pool.submitted(number, site, PERMISSION.get())
+            pool.submitted(number, site, permission)
             if len(self.used_pools) < _MOST_POOLS:
                 self.used_pools[pool] = None
-        return Offload(
-            number=number,
-            function=function,
-            name=name_of(work_of(function)),
+        return Offload(number, function, handover, site, permission, pool, self._clock(), bare)
+
+    def _handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
+        """Return what is the same each time that the lines on the stack hand over some work."""
+        roles = self._reader.sorter.roles
+        key: list[Any] = [via, bare]
+        at: FrameType | None = frame
+        for _ in range(DEEPEST):
+            if at is None:
+                break
+            code = at.f_code
+            key += (id(code), at.f_lasti)
+            role = roles[code.co_filename]
+            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
+                break
+            if role is _OURS and code.co_name == WORKER_FRAME:
+                break
+            at = at.f_back
+        known = self._handovers.get(place := tuple(key))
+        if known is None:
+            if len(self._handovers) >= _MOST_HANDOVERS:
+                self._handovers.clear()
+            known = self._handovers[place] = self._new_handover(frame, via, bare=bare)
+        return known
+
+    def _new_handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
+        codes = []  # they keep their numbers
+        each: FrameType | None = frame
+        while each is not None:
+            codes.append(each.f_code)
+            each = each.f_back
+        own = bare and _starts_pool_worker(frame)
+        via, at = self._way(frame, via)
+        if own or at is None:
+            return Handover(codes, loops_own=True)
+        stack = self._reader.read(at)
+        if self._is_loops_own(at, stack, bare=bare):
+            return Handover(codes, loops_own=True)
+        return Handover(
+            codes,
             via=via,
-            site=site,
-            fallback=fallback,
+            site=self._reader.site(stack.user) if stack.user is not None else None,
+            fallback=self._reader.site(_library_frame(stack) or at),
             chain=self._reader.chain(at),
-            permission=PERMISSION.get(),
-            pool=pool,
-            submitted_ns=self._clock(),
-            bare=bare,
         )
 
     def _way(self, frame: FrameType, via: str) -> tuple[str, FrameType | None]:
@@ -468,36 +516,15 @@ class OffloadProbe:
             return role in (Role.LOOP, Role.QUIET)
         return role is Role.QUIET
 
-    def _runner(self, offload: Offload, *, many: bool = False) -> Callable[..., Any]:
-        function = offload.function
-        probe = self
-        raw = offload.via == _RAW_THREAD and can_tell_unraisable()
-
-        def run_offloaded(*args: Any, **kwargs: Any) -> Any:
-            work = offload.with_groups({}) if many else offload
-            on, before = probe._begin(work)
-            try:
-                return function(*args, **kwargs)
-            except BaseException as error:
-                __tracebackhide__ = True
-                del args, kwargs  # a traceback keeps this frame: let go what was only passed on
-                if raw and not isinstance(error, SystemExit):
-                    unraisable_in_thread(function, error)
-                    return None
-                raise
-            finally:
-                if on is not None:
-                    probe._end(work, on, before)
-
-        run_offloaded.__truasync__ = offload  # type: ignore[attr-defined]
-        return dress(function, run_offloaded)
-
-    def _begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+    def begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+        """Watch the calling thread, which begins with *work*."""
         try:
-            if work.pool is not None:
-                work.pool.started(work.number, self._clock() - work.submitted_ns)
             before = read_clocks()  # reads a file, which is not the user's doing
+            if work.pool is not None:
+                now = before.wall_ns if before is not None else self._clock()
+                work.pool.started(work.number, now - work.submitted_ns)
             on = ThreadWatch(work, work=work)
+            on.began = before
             self._watch.push(on)
             return on, before
         except Exception as error:  # noqa: BLE001 - never the user's problem
@@ -505,7 +532,8 @@ class OffloadProbe:
             self._guard.broken("offloads", error)
             return None, None
 
-    def _end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+    def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+        """Watch the calling thread for it no longer, and judge what was done."""
         try:
             self._watch.pop(on)
             if work.pool is not None:
@@ -533,7 +561,7 @@ class OffloadProbe:
         """Tell whether *frame* shuts a pool down whose work is done: its threads end at once."""
         if frame.f_code.co_name != "shutdown" or frame.f_code.co_filename != _POOL_FILE:
             return False
-        pool = self._pool_of.get(frame.f_locals.get("self"))
+        pool = self._known_pool(frame.f_locals.get("self"))
         return pool is not None and pool.idle
 
     def settle(self) -> None:
@@ -547,9 +575,8 @@ class OffloadProbe:
                     done = partial.with_groups(groups)
                     done.told = False
                     for seen in self._judged(done, None):
-                        if seen.code != WORKED:
-                            partial.told = True
-                            self._watch.recorder.add(seen)
+                        partial.told = True
+                        self._watch.recorder.add(seen)
                 at = at.below
 
     def pools(self) -> list[PoolUse]:
@@ -560,16 +587,14 @@ class OffloadProbe:
 
 def _await(tracked: Any, answer: Any) -> None:
     """Tell the pool of a function that it was given what its result will come by."""
-    work = getattr(tracked, "__truasync__", None)
-    if work is not None and work.pool is not None:
-        work.pool.awaited(work.number, answer)
+    if type(tracked) is Offloaded and (pool := tracked.work.pool) is not None:
+        pool.awaited(tracked.work.number, answer)
 
 
 def _withdraw(tracked: Any) -> None:
     """Tell the pool that it was not given the function after all."""
-    work = getattr(tracked, "__truasync__", None)
-    if work is not None and work.pool is not None:
-        work.pool.withdrawn(work.number)
+    if type(tracked) is Offloaded and (pool := tracked.work.pool) is not None:
+        pool.withdrawn(tracked.work.number)
 
 
 def _starts_pool_worker(frame: FrameType) -> bool:

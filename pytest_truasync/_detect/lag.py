@@ -25,6 +25,8 @@ from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.clocks import (
     LATE_NS,
+    Clocks,
+    Reading,
     ThreadClocks,
     Waking,
     has_queue,
@@ -169,6 +171,9 @@ class LagProbe:
         loop = watch.loop
         if self._off or not (self._workers if loop is None else self._loops):
             return
+        if loop is None:  # most work is done before anybody looks
+            self._sampler.start()
+            return
         below = watch.below
         was_busy = False
         if below is not None:
@@ -178,10 +183,8 @@ class LagProbe:
             debugged = _is_debugged()
             if known is None or not known.begin_again(loop, watch.explained_ns, debugged=debugged):
                 clocks = self._clocks_here()
-                steps = StepReader(loop, originals.getframe(2)) if loop is not None else None
-                first = clocks.read() if steps is None else clocks.read_all()
-                known = Subject(clocks, steps, first, debugged=debugged)
-                watch.rested = known if steps is not None else None
+                steps = StepReader(loop, originals.getframe(2))
+                known = watch.rested = Subject(clocks, steps, clocks.read_all(), debugged=debugged)
             watch.subject = known
             self._sampler.start()
         except Exception as error:  # noqa: BLE001 - never the user's problem
@@ -337,10 +340,9 @@ class LagProbe:
             sights = []
             for ident, watch in list(self._watch.threads.items()):
                 frame = frames.get(ident)
-                subject = watch.subject
-                if subject is None or (watch.parked and subject.stay is None):
+                if frame is None or not self._is_subject(ident, watch):
                     continue
-                if frame is not None:
+                if not watch.parked or watch.subject.stay is not None:
                     sights.append((watch, self._see(ident, watch, frame, tick)))
             frames.clear()
             frame = None
@@ -360,6 +362,15 @@ class LagProbe:
             self._looking = False
             frames.clear()
             originals.release(self._mutex)
+
+    def _is_subject(self, ident: int, watch: ThreadWatch) -> bool:
+        """Tell whether a thread is looked at: a loop's is from its begin, work's from now on."""
+        began: Clocks | None = watch.began
+        if watch.subject is None and self._workers and watch.work is not None and began is not None:
+            first = Reading(began.wall_ns, began.thread_ns, began.process_ns)
+            clocks = ThreadClocks(self._clock, ident)
+            watch.subject = Subject(clocks, None, first, debugged=False)
+        return watch.subject is not None
 
     def _fail(self, error: Exception) -> None:
         self._off = True

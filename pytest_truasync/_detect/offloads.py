@@ -7,14 +7,16 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any, Final, NamedTuple
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
-from pytest_truasync._detect.callsite import FrameReader
-from pytest_truasync._detect.clocks import STALE_NS, native_id, queue_delay_ns
+from pytest_truasync._detect.callsite import FrameReader, name_of
+from pytest_truasync._detect.clocks import STALE_NS, Clocks, native_id, queue_delay_ns
 from pytest_truasync._detect.pools import Pool
-from pytest_truasync._detect.recorder import Call, Group, ThreadWatch
+from pytest_truasync._detect.recorder import Call, Group, Note, Recorder, ThreadWatch
+from pytest_truasync._detect.standins import unraisable_in_thread
 from pytest_truasync._model import CallSite, Observation
 
 UNSEEN_WAIT_NS: Final = 50_000_000
@@ -24,8 +26,43 @@ UNSEEN_PER_SWITCH_NS: Final = 15_000_000
 """A wait for the GIL ends every 5 ms to ask for it again; a wait for a socket does not."""
 
 _MOST_THREADS: Final = 1_000
+_MOST_NAMES: Final = 5_000
+_MOST_NOTES: Final = 20_000
+_NOWHERE: Final = CallSite("", 0)
 _WAITED: Final = "TRU301"
 WORKED: Final = "TRU302"
+
+
+class Handover:
+    """What is the same each time that some lines hand over work.
+
+    Args:
+        codes: of the frames, which keep their numbers as long as they are here.
+        via: name of the way off the loop.
+        site: the user's line that hands it over, if one is on the stack.
+        fallback: a library's line, where none is.
+        chain: frames from the loop down to that line.
+        loops_own: it is what the loop itself uses a thread for, and nobody's to change.
+    """
+
+    __slots__ = ("_codes", "chain", "fallback", "loops_own", "site", "via")
+
+    def __init__(
+        self,
+        codes: list[CodeType],
+        *,
+        via: str = "",
+        site: CallSite | None = None,
+        fallback: CallSite = _NOWHERE,
+        chain: tuple[CallSite, ...] = (),
+        loops_own: bool = False,
+    ) -> None:
+        self._codes = codes
+        self.via = via
+        self.site = site
+        self.fallback = fallback
+        self.chain = chain
+        self.loops_own = loops_own
 
 
 class Offload:
@@ -34,11 +71,8 @@ class Offload:
     Args:
         number: of all work of the run.
         function: what is to be done.
-        name: of the function, for people.
-        via: name of the way off the loop.
-        site: the user's line that handed it over, if one is on the stack.
-        fallback: a library's line, where none is.
-        chain: frames from the loop down to that line.
+        handover: how.
+        site: the user's line that handed it over, if it is known.
         permission: keys of the blocks that it stands in.
         pool: that runs it, if it is one that is known.
         submitted_ns: when it was handed over.
@@ -58,14 +92,10 @@ class Offload:
 
     def __init__(
         self,
-        *,
         number: int,
         function: Any,
-        name: str,
-        via: str,
+        handover: Handover,
         site: CallSite | None,
-        fallback: CallSite,
-        chain: tuple[CallSite, ...],
         permission: str,
         pool: Pool | None,
         submitted_ns: int,
@@ -73,23 +103,43 @@ class Offload:
     ) -> None:
         self.number = number
         self.function = function
-        self.name = name
-        self.via = via
+        self.handover = handover
         self.site = site
-        self.fallback = fallback
-        self.chain = chain
         self.permission = permission
         self.pool = pool
         self.submitted_ns = submitted_ns
         self.bare = bare
+        # A thread forgets what it was made to run when it has; of others nobody may ever ask.
+        self._name = spoken_name(function) if bare else ""
         self.groups: dict[tuple[Any, ...], Group] = {}
-        self.doing: set[str] = set()
-        """Names of the calls that were made inside, the first of them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the function, for people."""
+        return self._name or spoken_name(self.function)
+
+    @property
+    def via(self) -> str:
+        """Name of the way off the loop."""
+        return self.handover.via
+
+    @property
+    def chain(self) -> tuple[CallSite, ...]:
+        """Frames from the loop down to the line that handed it over."""
+        return self.handover.chain
+
+    @property
+    def doing(self) -> str:
+        """Names of the calls that were made inside, the first three of them."""
+        if not self.groups:
+            return "computation"
+        named = {group.first.target: None for group in list(self.groups.values())}
+        return ", ".join(sorted(list(named)[:3]))
 
     def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
         """Return the same work as having done what *groups* tell, and nothing else."""
         other = copy(self)
-        other.groups, other.doing = groups, set()
+        other.groups = groups
         return other
 
     def add(self, target: str, started_ns: int, ended_ns: int) -> None:
@@ -107,20 +157,71 @@ class Offload:
                 return
             new = Group(call)  # before the look-up: `settle` may take the groups meanwhile
             group = self.groups.setdefault(key, new)
-            if len(self.doing) < 3:
-                self.doing.add(call.target)
         group.add(call)
 
 
-class Clocks(NamedTuple):
-    """Time of the process and of the calling thread."""
+class Runner(Protocol):
+    """Watches a thread while it works."""
 
-    wall_ns: int
-    thread_ns: int
-    process_ns: int
-    switches: int
-    delay_ns: int
-    """In the queue for a processor; -1 where this system does not tell."""
+    def begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+        """Watch the calling thread, which begins with *work*."""
+
+    def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+        """Watch the calling thread for it no longer, and judge what was done."""
+
+
+class Offloaded:
+    """A function that was handed to a thread: it does the same, and is watched meanwhile.
+
+    It has the attributes of the function, which are looked up when somebody asks: one of these is
+    made for each piece of work.
+
+    Args:
+        runner: watches.
+        work: the offload.
+        raw: it runs in a thread without a `threading.Thread`, where the interpreter itself tells
+            of exceptions.
+        many: it is called for each of many items.
+    """
+
+    __slots__ = ("__weakref__", "_function", "_many", "_raw", "_runner", "work")
+
+    def __init__(self, runner: Runner, work: Offload, *, raw: bool, many: bool) -> None:
+        self._runner = runner
+        self._function = work.function
+        self.work = work
+        self._raw = raw
+        self._many = many
+
+    def run_offloaded(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        work = self.work.with_groups({}) if self._many else self.work
+        on, before = self._runner.begin(work)
+        try:
+            return self._function(*args, **kwargs)
+        except BaseException as error:
+            __tracebackhide__ = True
+            del args, kwargs  # a traceback keeps this frame: let go what was only passed on
+            if self._raw and not isinstance(error, SystemExit):
+                unraisable_in_thread(self._function, error)
+                return None
+            raise
+        finally:
+            if on is not None:
+                self._runner.end(work, on, before)
+
+    __call__ = run_offloaded
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The function, for `inspect.signature`."""
+        return self._function
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
 
 
 _delays: Final[dict[int, tuple[int, int]]] = {}
@@ -162,6 +263,7 @@ class OffloadJudge:
 
     Args:
         reader: knows where a function is defined.
+        recorder: takes the notes.
         codes: rule of a blocking call → rule of the same inside an offload.
         waited_at: the line in a worker on which it was seen to wait for longest.
     """
@@ -169,10 +271,13 @@ class OffloadJudge:
     def __init__(
         self,
         reader: FrameReader,
+        recorder: Recorder,
         codes: Mapping[str, str],
         waited_at: Callable[[ThreadWatch], Blame | None],
     ) -> None:
         self._reader = reader
+        self._recorder = recorder
+        self._notes: dict[tuple[Any, ...], Note] = {}
         self._codes = codes
         self._waited_at = waited_at
 
@@ -180,6 +285,8 @@ class OffloadJudge:
         self, work: Offload, before: Clocks | None, on: ThreadWatch | None = None
     ) -> list[Observation]:
         """Return what is to be said of work that is done, or of what it has done so far.
+
+        That it only worked is a note, which is on record already.
 
         Args:
             work: the offload.
@@ -212,8 +319,8 @@ class OffloadJudge:
         if seen or work.told:
             return seen
         waited, cpu = self._unseen(work, before)
-        name = work.name
         if waited and (work.answered or not work.bare):
+            name = work.name
             text = "no probe explains what it waited for: a driver in C?"
             at = self._waited_at(on) if on is not None else None
             return [
@@ -229,10 +336,20 @@ class OffloadJudge:
                     detail=text,
                 )
             ]
-        text = ", ".join(sorted(work.doing)) or "computation"
-        return [
-            self._observation(work, WORKED, name, name, total_ns=cpu, longest_ns=cpu, detail=text)
-        ]
+        if on is not None:
+            self._recorder.note(self._note(work), cpu)
+        return seen
+
+    def _note(self, work: Offload) -> Note:
+        """Return the note that the work was done in a thread: one for all that is alike."""
+        name, text = work.name, work.doing
+        key = (work.handover, name, text, work.site, work.permission, work.pool)
+        note = self._notes.get(key)
+        if note is None:
+            note = Note(self._observation(work, WORKED, name, name, detail=text))
+            if work.handover.site is not None and len(self._notes) < _MOST_NOTES:
+                self._notes[key] = note
+        return note
 
     def _unseen(self, work: Offload, before: Clocks | None) -> tuple[int, int]:
         """Return the wall time that nothing explains, 0 if there is none to speak of, and CPU.
@@ -241,10 +358,14 @@ class OffloadJudge:
         While a thread waits for the GIL another one computes, and the wait is cut into slices of
         5 ms; while it waits for a turn, it stands in the queue for a processor.
         """
-        after = read_clocks()
-        if before is None or after is None or work.cut:
+        thread_time_ns = originals.thread_time_ns
+        if before is None or thread_time_ns is None or work.cut:
             return 0, 0
-        cpu = after.thread_ns - before.thread_ns
+        cpu = thread_time_ns() - before.thread_ns
+        if originals.clock_ns() - before.wall_ns - cpu - work.explained_ns < UNSEEN_WAIT_NS:
+            return 0, cpu
+        if (after := read_clocks()) is None:
+            return 0, cpu
         waited = after.wall_ns - before.wall_ns - cpu - work.explained_ns
         if waited >= UNSEEN_WAIT_NS and before.delay_ns >= 0:
             delay_ns = _ask_delay(native_id(), after.wall_ns)
@@ -273,7 +394,12 @@ class OffloadJudge:
         detail: str = "",
         permission: str = "",
     ) -> Observation:
-        site = work.site or inner or self._reader.site_of(work_of(work.function)) or work.fallback
+        site = (
+            work.site
+            or inner
+            or self._reader.site_of(work_of(work.function))
+            or work.handover.fallback
+        )
         return Observation(
             code=code,
             target=target,
@@ -289,6 +415,31 @@ class OffloadJudge:
             pool=work.pool.key if work.pool is not None else "",
             detail=detail,
         )
+
+
+_names: Final[dict[Any, str]] = {}
+"""Function of a module → how it is called."""
+
+
+def spoken_name(function: Any) -> str:
+    """Return the name of what a thread was made to run, for people."""
+    while type(function) is functools.partial:
+        inner = function.func
+        if isinstance(getattr(inner, "__self__", None), contextvars.Context):
+            break
+        function = inner
+    kind = type(function)
+    lasts = kind is FunctionType or (
+        kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType)
+    )
+    if not lasts:
+        return name_of(work_of(function))
+    name = _names.get(function)
+    if name is None:
+        name = name_of(work_of(function))
+        if "<locals>" not in function.__qualname__ and len(_names) < _MOST_NAMES:
+            _names[function] = name  # one that is made anew each time is not ours to keep
+    return name
 
 
 def work_of(function: Any) -> Any:

@@ -111,6 +111,7 @@ class ThreadWatch:
     """A thread that is watched now: it runs an event loop, or work taken off one."""
 
     __slots__ = (
+        "began",
         "below",
         "busy",
         "call",
@@ -128,6 +129,8 @@ class ThreadWatch:
         self.sink = sink
         self.loop = loop
         self.work = work
+        self.began: Any = None
+        """The clocks when the work began."""
         self.busy = False
         self.call: Call | None = None
         self.below: ThreadWatch | None = None
@@ -173,6 +176,21 @@ class Group:
         self.longest_ns = max(self.longest_ns, call.total_ns)
 
 
+class Note:
+    """What is said of work alike in any test.
+
+    Args:
+        seen: the observation, without test, counts, times and texts of lines.
+    """
+
+    __slots__ = ("seen", "told")
+
+    def __init__(self, seen: Observation) -> None:
+        self.seen = seen
+        self.told: Observation | None = None
+        """The same with the texts of lines."""
+
+
 class Recorder:
     """Groups of calls on event loops, and ready observations of other probes, of one test."""
 
@@ -181,6 +199,8 @@ class Recorder:
     def __init__(self) -> None:
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.ready: dict[tuple[Any, ...], list[Observation]] = {}
+        self.notes: dict[Note, list[int]] = {}
+        """Note → how often, for how long in all, and for how long at most."""
         self._mutex: Any = originals.Mutex()
         """Loops and workers in several threads add, and the test's thread drains."""
 
@@ -219,6 +239,28 @@ class Recorder:
             if held:
                 originals.release(self._mutex)
 
+    def note(self, note: Note, taken_ns: int) -> None:
+        """Count a note in."""
+        held = originals.acquire(self._mutex, True, _PATIENCE_S)
+        try:
+            known = self.notes.get(note)
+            if known is not None:
+                known[0] += 1
+                known[1] += taken_ns
+                known[2] = max(known[2], taken_ns)
+            elif len(self.notes) >= MOST_GROUPS:
+                self.dropped += 1
+            else:
+                self.notes[note] = [1, taken_ns, taken_ns]
+        finally:
+            if held:
+                originals.release(self._mutex)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was seen since the last time."""
+        return not (self.groups or self.ready or self.notes)
+
     def drain(
         self, test: str, when: Phase, source: Callable[[CallSite], CallSite] = lambda site: site
     ) -> Iterator[Observation]:
@@ -232,19 +274,30 @@ class Recorder:
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         groups, self.groups = self.groups, {}
         ready, self.ready = self.ready, {}
+        notes, self.notes = self.notes, {}
         if held:
             originals.release(self._mutex)
         for group in groups.values():
             yield group_observation(group, test, when, source)
+        for note, (count, total_ns, longest_ns) in notes.items():
+            told = note.told
+            if told is None:
+                told = note.told = _sourced(note.seen, source)
+            yield told._replace(
+                test=test, when=when, count=count, total_ns=total_ns, longest_ns=longest_ns
+            )
         for alike in ready.values():
             seen, _ = merge_observations(alike)
-            yield seen._replace(
-                test=test,
-                when=when,
-                site=source(seen.site),
-                inner=source(seen.inner) if seen.inner is not None else None,
-                chain=tuple(map(source, seen.chain)),
-            )
+            yield _sourced(seen, source)._replace(test=test, when=when)
+
+
+def _sourced(seen: Observation, source: Callable[[CallSite], CallSite]) -> Observation:
+    """Return *seen* with the texts of its lines."""
+    return seen._replace(
+        site=source(seen.site),
+        inner=source(seen.inner) if seen.inner is not None else None,
+        chain=tuple(map(source, seen.chain)),
+    )
 
 
 def group_observation(
