@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -56,14 +56,16 @@ def judge(
     allowed: Counter[str] = Counter()
     kept: list[Violation] = []
     for one in seen:
-        judged = _by_policy(one, policy)
+        judged = _by_policy(one, policy) if policy.strict_offload else one
         if judged.code not in policy.selected:
             continue
-        covering = [each.key for each in in_force if covers(each, one) or covers(each, judged)]
-        for key in covering:
-            allowed[key] += one.count
-        if not covering:
-            kept.append(_violation(judged))
+        if in_force:
+            covering = [each.key for each in in_force if covers(each, one) or covers(each, judged)]
+            for key in covering:
+                allowed[key] += one.count
+            if covering:
+                continue
+        kept.append(_violation(judged))
     return _verdict(kept, allowed, in_force, _merged_pools(pools))
 
 
@@ -175,9 +177,7 @@ def verdict_from_json(data: Json) -> Verdict:
 
 
 def _by_policy(seen: Observation, policy: Policy) -> Observation:
-    if policy.strict_offload and seen.code == "TRU302":
-        return seen._replace(code="TRU304")
-    return seen
+    return seen._replace(code="TRU304") if seen.code == "TRU302" else seen
 
 
 def _violation(seen: Observation) -> Violation:
@@ -193,14 +193,19 @@ def _verdict(
     pools: tuple[PoolUse, ...],
 ) -> Verdict:
     """Group *violations*, sort them, and part them by level."""
-    groups: defaultdict[tuple[str, str, int, str], list[Violation]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, str], list[Violation]] = {}
     for one in violations:
-        groups[one.observation.key].append(one)
-    merged = sorted(map(_merged, groups.values()), key=lambda one: one.sort_key)
+        groups.setdefault(one.observation.key, []).append(one)
+    merged = [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
+    if len(merged) > 1:
+        merged.sort(key=lambda one: one.sort_key)
+    levels: dict[Level, list[Violation]] = {"error": [], "warning": [], "note": []}
+    for one in merged:
+        levels[one.level].append(one)
     return Verdict(
-        violations=tuple(one for one in merged if one.level == "error"),
-        warnings=tuple(one for one in merged if one.level == "warning"),
-        notes=tuple(one for one in merged if one.level == "note"),
+        violations=tuple(levels["error"]),
+        warnings=tuple(levels["warning"]),
+        notes=tuple(levels["note"]),
         allowed={key: allowed[key] for key in sorted(allowed) if allowed[key]},
         permissions=permissions,
         pools=pools,
@@ -208,8 +213,6 @@ def _verdict(
 
 
 def _merged(group: list[Violation]) -> Violation:
-    if len(group) == 1:
-        return group[0]
     observation, _ = merge_observations(one.observation for one in group)
     tests = tuple(sorted({test for one in group for test in one.tests}))
     return group[0]._replace(observation=observation, tests=tests)
@@ -222,6 +225,8 @@ def _distinct(permissions: Iterable[Permission]) -> tuple[Permission, ...]:
         site = str(one.site) if one.site else ""
         return (one.key, not one.reason, one.reason, one.path_glob, one.function, site)
 
+    if not permissions:
+        return ()
     first: dict[str, Permission] = {}
     for one in sorted(permissions, key=order):
         first.setdefault(one.key, one)

@@ -150,6 +150,7 @@ class Detector:
             targets=(*own, *base.targets),
             audited=audited,
             harmless=base.harmless,
+            heavy=offload_codes,
             guard=self,
             clock=clock,
         )

@@ -19,7 +19,6 @@ from pytest_truasync._detect import originals
 # Held before the probes replace them.
 _wait: Final = type(originals.allocate_lock()).acquire
 _wake: Final = type(originals.allocate_lock()).release
-_sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(signal, "sigwait", None)
 
 _SIGNAL: Final[int] = getattr(signal, "SIGRTMAX", 0) - 5
 """Sent to the sampler's thread alone, which waits for it; there is no handler."""
@@ -72,7 +71,7 @@ class Timer:
     """
 
     def __init__(self) -> None:
-        if not sys.platform.startswith("linux") or sys.maxsize < 2**32 or _sigwait is None:
+        if not sys.platform.startswith("linux") or sys.maxsize < 2**32 or originals.sigwait is None:
             raise OSError("no timer that sends a signal to a thread")
         try:
             library: Any = ctypes.PyDLL(None)  # keeps the GIL: the times are one for all threads
@@ -100,8 +99,8 @@ class Timer:
 
     def wait(self) -> None:
         """Sleep until it rings."""
-        if _sigwait is not None:
-            _sigwait((_SIGNAL,))
+        if originals.sigwait is not None:
+            originals.sigwait((_SIGNAL,))
 
     def close(self) -> None:
         """Ring no more."""

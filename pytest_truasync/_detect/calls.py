@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from types import (
     BuiltinFunctionType,
@@ -90,6 +90,7 @@ class CallProbe:
         targets: rows of callables to wrap.
         audited: audit event → target.
         harmless: target → what tells of the arguments of a call that it cannot block.
+        heavy: rules of calls that are at fault in an offload, too.
         guard: hears of faults.
         clock: nanoseconds.
     """
@@ -103,9 +104,11 @@ class CallProbe:
         targets: Iterable[Target],
         audited: Mapping[str, Target],
         harmless: Mapping[str, Callable[..., bool]],
+        heavy: Container[str],
         guard: Guard,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
+        self._heavy = heavy
         self._watch = watch
         self._sorter = sorter
         self._read = read
@@ -251,6 +254,8 @@ class CallProbe:
             return self._wrap_polling(target, original)
         if name.startswith(_WARNING):
             return self._wrap_warning(target, original)
+        if name in waits.ON_SOCKETS:
+            return self._wrap_socket(target, original)
         attempt = ATTEMPTS.get(name)
         if attempt is None:
             return self._wrap_call(target, original)
@@ -266,7 +271,7 @@ class CallProbe:
         threads = self._watch.threads
         get_ident, getframe = originals.get_ident, originals.getframe
         name, clock, enter = target.name, self._clock, self._enter
-        predicate = self._predicate(target)
+        predicate, light = self._predicate(target), self._is_light(target)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -280,7 +285,11 @@ class CallProbe:
                     except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
                         code = False
                     if code:
-                        call = enter(watch, target, code, args, getframe(1)) or watch.work
+                        if light and (work := watch.work) is not None:
+                            call = work
+                            work.touch(name)
+                        else:
+                            call = enter(watch, target, code, args, getframe(1)) or watch.work
                         started = clock()
                     return original(*args, **kwargs)
                 finally:
@@ -324,23 +333,21 @@ class CallProbe:
             try:
                 if not threads or (watch := threads.get(get_ident())) is None:
                     return original(poller, timeout, maxevents)
-                if asks_for_events(getframe(1)):
-                    if timeout == 0:  # as each round of a busy loop does
-                        found = original(poller, timeout, maxevents)
-                    else:
-                        if watch.call is not None:
-                            watch.finish()  # the callback that made it is over
-                        watch.parked = True
-                        try:
-                            found = original(poller, timeout, maxevents)
-                        finally:
-                            watch.parked = False
+                if timeout == 0:  # as each round of a busy loop asks
+                    if (now := clock()) >= watch.renew_ns and asks_for_events(getframe(1)):
+                        come_round(watch, now)
+                    return original(poller, timeout, maxevents)
+                if not asks_for_events(getframe(1)):
+                    return observe(target, original, predicate, (poller, timeout, maxevents), {})
+                if watch.call is not None:
+                    watch.finish()  # the callback that made it is over
+                watch.parked = True
+                try:
+                    return original(poller, timeout, maxevents)
+                finally:
+                    watch.parked = False
                     if (now := clock()) >= watch.renew_ns:
                         come_round(watch, now)
-                    return found
-                if timeout == 0:
-                    return original(poller, timeout, maxevents)
-                return observe(target, original, predicate, (poller, timeout, maxevents), {})
             except BaseException:
                 __tracebackhide__ = True
                 del poller, timeout, maxevents
@@ -428,6 +435,28 @@ class CallProbe:
 
         return enter if target.name.endswith("__enter__") else wrapper
 
+    def _wrap_socket(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What the loop itself calls most, on sockets that never wait."""
+        threads, observe = self._watch.threads, self._observe
+        get_ident, gettimeout = originals.get_ident, waits.gettimeout
+        predicate = self._predicate(target)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if not threads or (args and gettimeout(args[0]) == 0) or get_ident() not in threads:
+                    return original(*args, **kwargs)
+                return observe(target, original, predicate, args, kwargs)
+            except BaseException:
+                __tracebackhide__ = True
+                del args, kwargs
+                raise
+
+        return wrapper
+
+    def _is_light(self, target: Target) -> bool:
+        """Tell whether a call is what threads are for, so that in a worker only its name counts."""
+        return target.code not in self._heavy
+
     def _predicate(self, target: Target) -> waits.Predicate | None:
         harmless = self._harmless.get(target.name)
         if harmless is None:
@@ -467,7 +496,12 @@ class CallProbe:
             except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
                 code = False
             if code:
-                call = self._enter(watch, target, code, args, originals.getframe(2)) or watch.work
+                if watch.work is not None and self._is_light(target):
+                    call = watch.work
+                    watch.work.touch(target.name)
+                else:
+                    frame = originals.getframe(2)
+                    call = self._enter(watch, target, code, args, frame) or watch.work
                 started = self._clock()
             return original(*args, **kwargs)
         except BaseException:

@@ -209,6 +209,13 @@ class FrameReader:
             return None
         return self._site(code, code.co_firstlineno)
 
+    def is_end(self, code: CodeType) -> bool:
+        """Tell whether a stack ends here: with the loop that runs a callback, or in a worker."""
+        role = self.sorter.roles[code.co_filename]
+        if role is _LOOP:
+            return code.co_name in CALLBACK_RUNNERS
+        return role is _OURS and code.co_name == WORKER_FRAME
+
     def chain(self, frame: FrameType) -> tuple[CallSite, ...]:
         """Return the frames from the loop's callback down to *frame*, outermost first.
 
@@ -222,11 +229,9 @@ class FrameReader:
             if at is None:
                 break
             code = at.f_code
+            if self.is_end(code):
+                break
             role = roles[code.co_filename]
-            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
-                break
-            if role is _OURS and code.co_name == WORKER_FRAME:
-                break
             if role is _USER or role is _LIBRARY or code.co_flags & CO_ASYNC:
                 found.append(self.site(at))
             at = at.f_back

@@ -39,8 +39,8 @@ from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 
 _MOST_POOLS: Final = 200
 _MOST_HANDOVERS: Final = 20_000
-_LOOP: Final = Role.LOOP  # an attribute of an enumeration is looked up anew each time
-_OURS: Final = Role.OURS
+_DEEPEST: Final = range(DEEPEST)
+_ENDS: Final = CALLBACK_RUNNERS | {WORKER_FRAME}
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
 
@@ -432,18 +432,14 @@ class OffloadProbe:
 
     def _handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
         """Return what is the same each time that the lines on the stack hand over some work."""
-        roles = self._reader.sorter.roles
         key: list[Any] = [via, bare]
         at: FrameType | None = frame
-        for _ in range(DEEPEST):
+        for _ in _DEEPEST:
             if at is None:
                 break
             code = at.f_code
             key += (id(code), at.f_lasti)
-            role = roles[code.co_filename]
-            if role is _LOOP and code.co_name in CALLBACK_RUNNERS:
-                break
-            if role is _OURS and code.co_name == WORKER_FRAME:
+            if code.co_name in _ENDS and self._reader.is_end(code):
                 break
             at = at.f_back
         known = self._handovers.get(place := tuple(key))
@@ -458,6 +454,8 @@ class OffloadProbe:
         each: FrameType | None = frame
         while each is not None:
             codes.append(each.f_code)
+            if self._reader.is_end(each.f_code):
+                break
             each = each.f_back
         own = bare and _starts_pool_worker(frame)
         via, at = self._way(frame, via)

@@ -25,6 +25,9 @@ UNSEEN_WAIT_NS: Final = 50_000_000
 UNSEEN_PER_SWITCH_NS: Final = 15_000_000
 """A wait for the GIL ends every 5 ms to ask for it again; a wait for a socket does not."""
 
+NEW_NS: Final = 2_000_000
+"""A thread that has computed for less has hardly lived."""
+
 _MOST_THREADS: Final = 1_000
 _MOST_NAMES: Final = 5_000
 _MOST_NOTES: Final = 20_000
@@ -112,6 +115,8 @@ class Offload:
         # A thread forgets what it was made to run when it has; of others nobody may ever ask.
         self._name = spoken_name(function) if bare else ""
         self.groups: dict[tuple[Any, ...], Group] = {}
+        self.touched: list[str] = []
+        """Names of the calls inside that are what threads are for, the first of them."""
 
     @property
     def name(self) -> str:
@@ -131,16 +136,19 @@ class Offload:
     @property
     def doing(self) -> str:
         """Names of the calls that were made inside, the first three of them."""
-        if not self.groups:
-            return "computation"
-        named = {group.first.target: None for group in list(self.groups.values())}
-        return ", ".join(sorted(list(named)[:3]))
+        named = dict.fromkeys(group.first.target for group in list(self.groups.values()))
+        return ", ".join(sorted([*named, *self.touched][:3])) or "computation"
 
     def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
         """Return the same work as having done what *groups* tell, and nothing else."""
         other = copy(self)
-        other.groups = groups
+        other.groups, other.touched = groups, []
         return other
+
+    def touch(self, target: str) -> None:
+        """Take note that a call was made inside that is what threads are for."""
+        if target not in self.touched and len(self.touched) < 3:
+            self.touched.append(target)
 
     def add(self, target: str, started_ns: int, ended_ns: int) -> None:
         """Take in a wait that is nobody's fault."""
@@ -231,23 +239,20 @@ _delays: Final[dict[int, tuple[int, int]]] = {}
 def read_clocks() -> Clocks | None:
     """Return the clocks of the calling thread, or None where a thread has none.
 
-    The time in the queue is read from a file, at most ten times a second: it may be too little.
+    The time in the queue is read from a file, at most ten times a second: it may be too little. A
+    thread that has just begun has not stood there.
     """
     if originals.thread_time_ns is None:
         return None
     usage = originals.thread_usage
-    now = originals.clock_ns()
-    thread = native_id()  # the other number is given again to the next thread
-    asked_ns, delay_ns = _delays.get(thread, (0, 0))
-    if now - asked_ns > STALE_NS:
-        delay_ns = _ask_delay(thread, now)
-    return Clocks(
-        now,
-        originals.thread_time_ns(),
-        originals.process_time_ns(),
-        usage().ru_nvcsw if usage is not None else -1,
-        delay_ns,
-    )
+    now, cpu_ns, delay_ns = originals.clock_ns(), originals.thread_time_ns(), 0
+    if cpu_ns > NEW_NS:
+        thread = native_id()  # the other number is given again to the next thread
+        asked_ns, delay_ns = _delays.get(thread, (0, 0))
+        if now - asked_ns > STALE_NS:
+            delay_ns = _ask_delay(thread, now)
+    switches = usage().ru_nvcsw if usage is not None else -1
+    return Clocks(now, cpu_ns, originals.process_time_ns(), switches, delay_ns)
 
 
 def _ask_delay(thread: int, now: int) -> int:
@@ -343,7 +348,8 @@ class OffloadJudge:
     def _note(self, work: Offload) -> Note:
         """Return the note that the work was done in a thread: one for all that is alike."""
         name, text = work.name, work.doing
-        key = (work.handover, name, text, work.site, work.permission, work.pool)
+        pool = work.pool.key if work.pool is not None else ""
+        key = (work.handover, name, text, work.site, work.permission, pool)
         note = self._notes.get(key)
         if note is None:
             note = Note(self._observation(work, WORKED, name, name, detail=text))

@@ -33,6 +33,10 @@ realpath: Final = os.path.realpath
 abspath: Final = os.path.abspath
 S_IFMT: Final = stat.S_IFMT
 modules: Final = sys.modules
+# The function of `signal` calls that of `_signal`, which is watched.
+sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(
+    importlib.import_module("_signal"), "sigwait", None
+)
 
 
 def _thread_usage() -> Callable[[], Any] | None:

@@ -27,13 +27,13 @@ _LOCK_UN: Final = 8
 _MEMORY: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm/")
 _KERNEL: Final = ("/proc/", "/sys/", "/dev/fd/")
 _UNIX: Final = getattr(socket, "AF_UNIX", None)
-_gettimeout: Final = socket.socket.gettimeout
+gettimeout: Final = socket.socket.gettimeout
 
 
 def connect_waits(args: Args, kwargs: Kwargs) -> bool:
     """A datagram socket only notes the address."""
     sock = args[0]
-    return _gettimeout(sock) != 0 and sock.type & 0xF == socket.SOCK_STREAM
+    return gettimeout(sock) != 0 and sock.type & 0xF == socket.SOCK_STREAM
 
 
 def socket_waits(place: int, at_once: Callable[[Args], bool] = lambda _: False) -> Predicate:
@@ -45,7 +45,7 @@ def socket_waits(place: int, at_once: Callable[[Args], bool] = lambda _: False) 
     """
 
     def waits(args: Args, kwargs: Kwargs) -> bool:
-        if _gettimeout(args[0]) == 0:
+        if gettimeout(args[0]) == 0:
             return False
         flags = args[place] if len(args) > place else kwargs.get("flags", 0)
         if isinstance(flags, int) and flags & _DONTWAIT:  # or it is the address of sendto
@@ -67,7 +67,7 @@ def _sent_at_once(args: Args) -> bool:
 def tls_waits(args: Args, kwargs: Kwargs) -> bool:
     """A TLS session in memory has no socket; one on a socket waits as the socket does."""
     owner = args[0].owner
-    return isinstance(owner, socket.socket) and _gettimeout(owner) != 0
+    return isinstance(owner, socket.socket) and gettimeout(owner) != 0
 
 
 def name_waits(args: Args, kwargs: Kwargs) -> bool:
@@ -269,6 +269,14 @@ def open_waits(args: Args, kwargs: Kwargs) -> bool:
 def mmap_waits(args: Args, kwargs: Kwargs) -> bool:
     """Not memory that no file stands behind."""
     return bool(args) and args[0] != -1
+
+
+_ON_SOCKETS: Final = (
+    "connect connect_ex _accept recv recvfrom recv_into recvfrom_into recvmsg recvmsg_into",
+    "send sendall sendto sendmsg sendmsg_afalg",
+)
+ON_SOCKETS: Final = frozenset(f"socket.socket.{n}" for row in _ON_SOCKETS for n in row.split())
+"""Methods of sockets, which never wait at timeout 0."""
 
 
 def _each(predicate: Predicate, owner: str, names: str) -> dict[str, Predicate]:

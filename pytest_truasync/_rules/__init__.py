@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -87,6 +88,7 @@ def is_health(code: str) -> bool:
     return code.startswith("TRU9")
 
 
+@lru_cache(maxsize=2_000)  # the same few in each test
 def instead_for(code: str, target: str) -> str:
     """Return what to write instead of *target*: its own advice, or that of the rule *code*."""
     if code not in KEEPS_ITS_OWN:
