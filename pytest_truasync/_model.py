@@ -4,8 +4,6 @@ They are named tuples: to define a frozen dataclass takes six times as long, at 
 pytest, and to make or change one three times as long, at each finding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -182,7 +180,7 @@ class PoolUse(NamedTuple):
     permission: str = ""
     """Keys of the `with` blocks that this line stood in."""
 
-    def merge(self, other: PoolUse) -> PoolUse:
+    def merge(self, other: "PoolUse") -> "PoolUse":
         """Return the use of the same pool in two tests as one, in whichever order they come."""
         first = min((self, other), key=_first_used)
         return self._replace(
@@ -284,7 +282,9 @@ def merge_observations(seen: Iterable[Observation]) -> tuple[Observation, tuple[
     group = list(seen)
     if len(group) == 1:
         return group[0], (group[0].test,) if group[0].test else ()
-    merged = min(group, key=_evidence)._replace(
+    test = min(one.test for one in group)
+    first = [one for one in group if one.test == test]
+    merged = (first[0] if len(first) == 1 else min(first, key=_evidence))._replace(
         count=sum(one.count for one in group),
         total_ns=sum(one.total_ns for one in group),
         longest_ns=max(one.longest_ns for one in group),

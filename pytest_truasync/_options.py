@@ -3,8 +3,6 @@
 Imported at every start of pytest, also without `--truasync`: nothing here may be costly.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """Command line, ini file and markers → frozen values; every `UsageError` is raised here."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """From observations and permissions to a verdict: pure functions of frozen values."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

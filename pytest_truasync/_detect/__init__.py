@@ -131,6 +131,7 @@ class Detector:
             offload_codes=offload_codes,
             origin=self._loops.origin,
             waited_at=self._lag.waited_at,
+            file_work=lambda function: self._calls.file_work(function),
             guard=self,
             clock=clock,
         )

@@ -5,8 +5,6 @@ the interpreter and the test tools may block are the base that our own rows stan
 blockbuster, or with one whose insides have changed, our own rows stand alone.
 """
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple

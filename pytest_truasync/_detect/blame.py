@@ -1,14 +1,11 @@
 """From samples of a thread to the user's line, and to the call that is written there."""
 
-from __future__ import annotations
-
 import ast
 import bisect
 import builtins
 import dis
 import linecache
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -59,30 +56,56 @@ _INSTANT: Final = frozenset(
 )
 
 
-@dataclass(slots=True, eq=False)
 class Place:
     """Where a thread was seen: an instruction of the user's, with what lies below it.
 
     It is taken while the sampler holds the GIL. Lines of source, which may have to be read from
     files, are left for later.
+
+    Args:
+        code: of the frame.
+        instruction: where it is.
+        names: globals of the code.
+        called: public name of the Python function that it called, if it was in one.
+        users: the code is the user's.
+        rows: code and line of the frames from here up to the loop, innermost first.
     """
 
-    code: CodeType
-    instruction: int
-    names: Mapping[str, Any]
-    """Globals of the code."""
-    called: str
-    """Public name of the Python function that it called, if it was in one."""
-    users: bool
-    """The code is the user's."""
-    rows: tuple[tuple[CodeType, int], ...]
-    """Code and line of the frames from here up to the loop, innermost first."""
-    origin: CallSite | None = None
-    """The user's line that made the task, where none is on the stack."""
-    permission: str = ""
-    spent_ns: int = 0
-    inside_ns: int = 0
-    """How much of it was certainly inside of one C call: it kept the GIL, or had let go of it."""
+    __slots__ = (
+        "called",
+        "code",
+        "inside_ns",
+        "instruction",
+        "names",
+        "origin",
+        "permission",
+        "rows",
+        "spent_ns",
+        "users",
+    )
+
+    def __init__(
+        self,
+        code: CodeType,
+        instruction: int,
+        names: Mapping[str, Any],
+        called: str,
+        *,
+        users: bool,
+        rows: tuple[tuple[CodeType, int], ...],
+    ) -> None:
+        self.code = code
+        self.instruction = instruction
+        self.names = names
+        self.called = called
+        self.users = users
+        self.rows = rows
+        self.origin: CallSite | None = None
+        """The user's line that made the task, where none is on the stack."""
+        self.permission = ""
+        self.spent_ns = 0
+        self.inside_ns = 0
+        """How much of it was certainly inside of one C call: it kept the GIL, or had let go."""
 
     @property
     def key(self) -> tuple[int, int]:

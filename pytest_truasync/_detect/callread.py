@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, Final
@@ -23,6 +24,8 @@ from pytest_truasync._model import PERMISSION, CallSite, Target
 _FILE_CODES: Final = frozenset({"TRU230", "TRU231", "TRU232", "TRU240", "TRU250"})
 _LOCK_CODES: Final = frozenset({"TRU260", "TRU261", "TRU262", "TRU263"})
 _LAZY_LOAD: Final = "TRU290"
+_START: Final = threading.Thread.start.__code__
+_THREADING: Final = _START.co_filename
 
 _RANKS: Final[Mapping[str, int]] = {
     "TRU290": 0,
@@ -101,6 +104,8 @@ class CallReader:
             frame: what called the target.
         """
         own_code = code if isinstance(code, str) else target.code
+        if own_code in _LOCK_CODES and _starts_thread(frame):
+            return None  # as each pool does that gets its first work
         stack = self._reader.read(frame)
         kind = self._sort(stack, own_code, args, watch.work)
         if kind is None:
@@ -250,6 +255,16 @@ def _refine(named: str, own: str) -> str:
 def _spoken(frame: FrameType, name: str) -> str:
     """Return *name*, or nothing where it is that of a decorator's wrapper, not of the call."""
     return "" if is_nameless(frame.f_code, name) else name
+
+
+def _starts_thread(frame: FrameType) -> bool:
+    """Tell whether *frame* waits for a new thread to begin, which takes a moment."""
+    at: FrameType | None = frame
+    while at is not None and at.f_code.co_filename == _THREADING:
+        if at.f_code is _START:
+            return True
+        at = at.f_back
+    return False
 
 
 def is_mutex(frame: FrameType) -> bool:

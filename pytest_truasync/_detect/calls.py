@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import select
 from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
@@ -10,6 +11,7 @@ from types import (
     FrameType,
     FunctionType,
     MethodDescriptorType,
+    MethodType,
     ModuleType,
     WrapperDescriptorType,
 )
@@ -29,6 +31,9 @@ from pytest_truasync._model import Target
 LOCK_GRACE_NS: Final = 10_000_000
 """A lock that was got sooner than this was only passed on between threads: the holder may have
 lost the GIL for a moment. Two switch intervals."""
+
+_QUIET: Final = Role.QUIET  # an attribute of an enumeration is looked up anew each time
+_IMPORT: Final = Role.IMPORT
 
 _NATIVE: Final = frozenset({BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType})
 _MADE: Final[Mapping[str, str]] = {"io.FileIO.__init__": "open", "mmap.mmap.__init__": "mmap.mmap"}
@@ -119,6 +124,8 @@ class CallProbe:
         self._clock = clock
         self._off: set[str] = set()
         self._twins: dict[int, Any] = {}
+        self._light: dict[int, str] = {}
+        """Number of what stands in for a callable → name of its target, where that is light."""
         self._ours: set[int] = set()
         self._aliased = False
 
@@ -155,6 +162,7 @@ class CallProbe:
         if twin is None:
             twin = builtin_twin(original, self._wrap(target, original))
             self._twins[id(original)] = twin
+            self._note_light(target, twin)
             self._join_sets(patches, original, twin)
         self._put(patches, owner, name, twin)
 
@@ -164,11 +172,37 @@ class CallProbe:
         """Replace a method, also where a class below has it by itself, as pytest-socket does."""
         new = dress(original, self._wrap(target, original))
         self._twins[id(original)] = new
+        self._note_light(target, new)
         patches.callback(_let_go, owner, name, new, original)
         self._put(patches, owner, name, new)
         for below in _subclasses(owner):
             if vars(below).get(name) is original:
                 self._put(patches, below, name, new)
+
+    def _note_light(self, target: Target, new: Any) -> None:
+        if self._is_light(target):
+            self._light[id(new)] = target.name
+
+    def file_work(self, function: Any) -> str:
+        """Return the name of the one call that *function* is, if it is one on files and no more.
+
+        What threads are for: there is nothing in it to watch. It may call no code of the user's.
+        """
+        named: Mapping[str, Any] = {}
+        if type(function) is partial:
+            named, function = function.keywords, function.func
+        kind = type(function)
+        if kind is MethodType:
+            return self._light.get(id(function.__func__), "")
+        if kind is not BuiltinFunctionType:
+            return ""
+        if function is _open:
+            return "open" if named.get("opener") is None and len(named) > 0 else ""
+        owner = function.__self__
+        if type(owner) in _BUFFERED:
+            file_like = function.__name__ != "writelines" and is_of_file(owner)
+            return f"io.{type(owner).__name__}.{function.__name__}" if file_like else ""
+        return self._light.get(id(function), "")
 
     def _put(self, patches: PatchStack, owner: type | ModuleType, name: str, new: Any) -> None:
         self._ours.add(id(new))
@@ -272,10 +306,14 @@ class CallProbe:
         get_ident, getframe = originals.get_ident, originals.getframe
         name, clock, enter = target.name, self._clock, self._enter
         predicate, light = self._predicate(target), self._is_light(target)
+        roles = self._sorter.roles
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not threads or (watch := threads.get(get_ident())) is None or watch.busy:
+                    return original(*args, **kwargs)
+                role = roles[getframe(1).f_code.co_filename]
+                if role is _QUIET or role is _IMPORT:  # asyncio's debug mode reads each line
                     return original(*args, **kwargs)
                 watch.busy = True
                 call, started = None, 0
@@ -597,6 +635,23 @@ class CallProbe:
             call.running = False
             raise refusal
         return call
+
+
+# Files.
+
+_open: Final = io.open
+_BUFFERED: Final = frozenset(
+    {io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper}
+)
+
+
+def is_of_file(stream: Any) -> bool:
+    """Tell whether a stream of the interpreter's reads and writes a file, not a socket, say."""
+    try:
+        raw = getattr(stream, "buffer", stream).raw
+    except (AttributeError, ValueError):  # closed, detached, or of another make
+        return False
+    return type(raw) is io.FileIO
 
 
 # Finding the callables.

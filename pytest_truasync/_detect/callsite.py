@@ -42,6 +42,9 @@ _BRIDGE: Final = Role.BRIDGE
 _PLUMBING: Final = Role.PLUMBING
 _OURS: Final = Role.OURS
 
+ENDS: Final = CALLBACK_RUNNERS | {WORKER_FRAME}
+"""Names of what `FrameReader.is_end` tells of."""
+
 CO_GENERATOR: Final = 0x20
 CO_ASYNC: Final = 0x80 | 0x100 | 0x200  # coroutine, iterable coroutine, async generator
 
@@ -144,9 +147,13 @@ class FrameReader:
 
     def site(self, frame: FrameType, line: int = 0) -> CallSite:
         """Return the line of *frame* that is running, or the given one."""
+        code = frame.f_code
         if line:
-            return self._site(frame.f_code, line)
-        return self.site_at(frame.f_code, frame.f_lasti)
+            return self._site(code, line)
+        key = (id(code), frame.f_lasti)
+        known = self._sites.get(key)
+        # A frame knows its line without reading the table of all lines.
+        return known[1] if known is not None else self._know(key, code, frame.f_lineno or 0)
 
     def _site(self, code: CodeType, line: int) -> CallSite:
         """Return the line without its text: to read files is not for a thread that is watched."""
@@ -194,11 +201,14 @@ class FrameReader:
         """Return the line of *code* at the offset of an instruction."""
         key = (id(code), instruction)
         known = self._sites.get(key)
-        if known is None:
-            if len(self._sites) >= _MOST_SITES:
-                self._sites.clear()
-            known = self._sites[key] = (code, self._site(code, _line_at(code, instruction)))
-        return known[1]
+        return known[1] if known is not None else self._know(key, code, _line_at(code, instruction))
+
+    def _know(self, key: tuple[int, int], code: CodeType, line: int) -> CallSite:
+        if len(self._sites) >= _MOST_SITES:
+            self._sites.clear()
+        site = self._site(code, line or code.co_firstlineno)
+        self._sites[key] = (code, site)
+        return site
 
     def site_of(self, function: Any) -> CallSite | None:
         """Return where *function* is defined, if it is the user's own."""
@@ -229,9 +239,9 @@ class FrameReader:
             if at is None:
                 break
             code = at.f_code
-            if self.is_end(code):
-                break
             role = roles[code.co_filename]
+            if code.co_name in ENDS and self.is_end(code):
+                break
             if role is _USER or role is _LIBRARY or code.co_flags & CO_ASYNC:
                 found.append(self.site(at))
             at = at.f_back

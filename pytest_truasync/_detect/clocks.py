@@ -4,8 +4,6 @@ Another thread asks, so the clocks are those that the system keeps of a thread: 
 on Linux how long it stood in the queue for a processor and how often it got one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

@@ -17,7 +17,7 @@ from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
     CALLBACK_RUNNERS,
     DEEPEST,
-    WORKER_FRAME,
+    ENDS,
     FrameReader,
     Stack,
 )
@@ -25,6 +25,7 @@ from pytest_truasync._detect.clocks import Clocks
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.offloads import (
+    FileWork,
     Handover,
     Offload,
     Offloaded,
@@ -40,7 +41,6 @@ from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 _MOST_POOLS: Final = 200
 _MOST_HANDOVERS: Final = 20_000
 _DEEPEST: Final = range(DEEPEST)
-_ENDS: Final = CALLBACK_RUNNERS | {WORKER_FRAME}
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
 
@@ -111,6 +111,7 @@ class OffloadProbe:
         offload_codes: rule of a blocking call → rule of the same inside an offload.
         origin: the user's line that made the running task.
         waited_at: the line in a worker on which it was seen to wait for longest.
+        file_work: see `CallProbe`.
         guard: hears of faults.
         clock: nanoseconds.
     """
@@ -123,13 +124,16 @@ class OffloadProbe:
         offload_codes: Mapping[str, str],
         origin: Callable[[], CallSite | None],
         waited_at: Callable[[ThreadWatch], Blame | None] = lambda _: None,
+        file_work: Callable[[Any], str] = lambda _: "",
         guard: Guard,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
         self._watch = watch
         self._origin = origin
         self._reader = reader
-        self._judged = OffloadJudge(reader, watch.recorder, offload_codes, waited_at).judge
+        judge = OffloadJudge(reader, watch.recorder, offload_codes, waited_at)
+        self._judged, self._take_note = judge.judge, judge.note
+        self._file_work = file_work
         self._guard = guard
         self._clock = clock
         self.used_pools: dict[Pool, None] = {}
@@ -392,7 +396,7 @@ class OffloadProbe:
 
         With *many* it is called for each of many items.
         """
-        if self._off or type(function) is Offloaded:
+        if self._off or isinstance(function, Offloaded):
             return function
         try:
             work = self._offload(function, frame, via, pool_of, bare=bare)
@@ -402,6 +406,9 @@ class OffloadProbe:
             return function
         if work is None:
             return function
+        if not (bare or many) and (name := self._file_work(function)):
+            work.called, work.touched = name, [name]
+            return FileWork(self, work)
         raw = via == _RAW_THREAD and can_tell_unraisable()
         return Offloaded(self, work, raw=raw and work.via == _RAW_THREAD, many=many)
 
@@ -439,7 +446,7 @@ class OffloadProbe:
                 break
             code = at.f_code
             key += (id(code), at.f_lasti)
-            if code.co_name in _ENDS and self._reader.is_end(code):
+            if code.co_name in ENDS and self._reader.is_end(code):
                 break
             at = at.f_back
         known = self._handovers.get(place := tuple(key))
@@ -454,7 +461,7 @@ class OffloadProbe:
         each: FrameType | None = frame
         while each is not None:
             codes.append(each.f_code)
-            if self._reader.is_end(each.f_code):
+            if each.f_code.co_name in ENDS and self._reader.is_end(each.f_code):
                 break
             each = each.f_back
         own = bare and _starts_pool_worker(frame)
@@ -542,6 +549,23 @@ class OffloadProbe:
             self._off = True
             self._guard.broken("offloads", error)
 
+    def begin_file_work(self, work: Offload) -> int:
+        """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
+        if work.pool is not None:
+            work.pool.started(work.number, self._clock() - work.submitted_ns)
+        return originals.thread_time_ns() if originals.thread_time_ns is not None else 0
+
+    def end_file_work(self, work: Offload, began_ns: int) -> None:
+        """Take note that it was done."""
+        try:
+            if work.pool is not None:
+                work.pool.ended()
+            ended_ns = originals.thread_time_ns() if originals.thread_time_ns is not None else 0
+            self._take_note(work, ended_ns - began_ns)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
+            self._guard.broken("offloads", error)
+
     def is_bridged(self, frame: FrameType) -> bool:
         """Tell whether *frame* waits for coroutines that its worker sent to the loop, and no more.
 
@@ -585,13 +609,13 @@ class OffloadProbe:
 
 def _await(tracked: Any, answer: Any) -> None:
     """Tell the pool of a function that it was given what its result will come by."""
-    if type(tracked) is Offloaded and (pool := tracked.work.pool) is not None:
+    if isinstance(tracked, Offloaded) and (pool := tracked.work.pool) is not None:
         pool.awaited(tracked.work.number, answer)
 
 
 def _withdraw(tracked: Any) -> None:
     """Tell the pool that it was not given the function after all."""
-    if type(tracked) is Offloaded and (pool := tracked.work.pool) is not None:
+    if isinstance(tracked, Offloaded) and (pool := tracked.work.pool) is not None:
         pool.withdrawn(tracked.work.number)
 
 

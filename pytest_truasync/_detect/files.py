@@ -1,7 +1,5 @@
 """Whose file is it: the user's, a library's, the interpreter's, the test harness's?"""
 
-from __future__ import annotations
-
 import os
 import site
 import sys

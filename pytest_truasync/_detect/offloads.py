@@ -113,7 +113,7 @@ class Offload:
         self.submitted_ns = submitted_ns
         self.bare = bare
         # A thread forgets what it was made to run when it has; of others nobody may ever ask.
-        self._name = spoken_name(function) if bare else ""
+        self.called = spoken_name(function) if bare else ""
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.touched: list[str] = []
         """Names of the calls inside that are what threads are for, the first of them."""
@@ -121,7 +121,7 @@ class Offload:
     @property
     def name(self) -> str:
         """Name of the function, for people."""
-        return self._name or spoken_name(self.function)
+        return self.called or spoken_name(self.function)
 
     @property
     def via(self) -> str:
@@ -177,6 +177,12 @@ class Runner(Protocol):
     def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
         """Watch the calling thread for it no longer, and judge what was done."""
 
+    def begin_file_work(self, work: Offload) -> int:
+        """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
+
+    def end_file_work(self, work: Offload, began_ns: int) -> None:
+        """Take note that it was done."""
+
 
 class Offloaded:
     """A function that was handed to a thread: it does the same, and is watched meanwhile.
@@ -230,6 +236,34 @@ class Offloaded:
 
     def __repr__(self) -> str:
         return repr(self._function)
+
+
+class FileWork(Offloaded):
+    """One call on files, handed to a thread.
+
+    Args:
+        runner: takes note.
+        work: the offload.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, runner: Runner, work: Offload) -> None:
+        super().__init__(runner, work, raw=False, many=False)
+
+    def run_offloaded(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        began_ns = self._runner.begin_file_work(self.work)
+        try:
+            return self._function(*args, **kwargs)
+        except BaseException:
+            __tracebackhide__ = True
+            del args, kwargs  # a traceback keeps this frame
+            raise
+        finally:
+            self._runner.end_file_work(self.work, began_ns)
+
+    __call__ = run_offloaded
 
 
 _delays: Final[dict[int, tuple[int, int]]] = {}
@@ -342,8 +376,12 @@ class OffloadJudge:
                 )
             ]
         if on is not None:
-            self._recorder.note(self._note(work), cpu)
+            self.note(work, cpu)
         return seen
+
+    def note(self, work: Offload, cpu_ns: int) -> None:
+        """Take note that *work* was done, and took so much CPU time."""
+        self._recorder.note(self._note(work), cpu_ns)
 
     def _note(self, work: Offload) -> Note:
         """Return the note that the work was done in a thread: one for all that is alike."""

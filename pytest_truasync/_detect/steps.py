@@ -19,7 +19,6 @@ import sys
 import time
 import weakref
 from contextvars import Context
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -36,26 +35,54 @@ _LOCALS_ARE_COPIED: Final = sys.version_info < (3, 13)
 _DEEPEST: Final = 400
 
 
-@dataclass(slots=True, eq=False)
 class Step:
-    """One step of a loop, seen in a sample."""
+    """One step of a loop, seen in a sample.
 
-    floor: FrameType | None
-    """Frame of the loop, where the walk of the stack ended; let go of by `rest`."""
-    mark: tuple[Any, ...]
-    """Equal in two samples of one step."""
-    running: weakref.ref[Any] | None = None
-    """The handle or task; the same object in two samples of one step."""
-    anchor: FrameType | None = None
-    """A frame that is held to the next sample, where nothing else tells steps apart."""
-    task: weakref.ref[Any] | None = None
-    context: Context | None = None
-    function: Any = None
-    """The callback, if it is no task."""
-    began_ns: int = -1
-    """Nanoseconds from the begin of the step to the sample, where they are known."""
-    at_most_ns: int = -1
-    """The same, at most: the step is one of several in a round that began then."""
+    Args:
+        floor: frame of the loop, where the walk of the stack ended; let go of by `rest`.
+        mark: equal in two samples of one step.
+        running: the handle or task; the same object in two samples of one step.
+        anchor: a frame that is held to the next sample, where nothing else tells steps apart.
+        task: that runs, if it is one.
+        context: of the step.
+        function: the callback, if it is no task.
+        began_ns: nanoseconds from the begin of the step to the sample; -1 where they are unknown.
+        at_most_ns: the same, at most: the step is one of several in a round that began then.
+    """
+
+    __slots__ = (
+        "anchor",
+        "at_most_ns",
+        "began_ns",
+        "context",
+        "floor",
+        "function",
+        "mark",
+        "running",
+        "task",
+    )
+
+    def __init__(
+        self,
+        floor: FrameType | None,
+        mark: tuple[Any, ...],
+        running: weakref.ref[Any] | None = None,
+        anchor: FrameType | None = None,
+        task: weakref.ref[Any] | None = None,
+        context: Context | None = None,
+        function: Any = None,
+        began_ns: int = -1,
+        at_most_ns: int = -1,
+    ) -> None:
+        self.floor = floor
+        self.mark = mark
+        self.running = running
+        self.anchor = anchor
+        self.task = task
+        self.context = context
+        self.function = function
+        self.began_ns = began_ns
+        self.at_most_ns = at_most_ns
 
     def is_same(self, other: Step) -> bool:
         """Tell whether *other* is a later sample of the same step."""

@@ -4,8 +4,6 @@ A line is a tuple of segments, each with a style; `MARKUP` says what a style is 
 terminal writer. A place (`path:line`) is never broken, so that an editor can jump to it.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
