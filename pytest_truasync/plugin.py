@@ -126,8 +126,9 @@ class Hooks:
         """Say by what the run is judged."""
         return self._session.header()
 
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Read the markers: a wrong one stops the run before any test."""
+        """Read the markers of what will run: a wrong one stops the run before any test."""
         for item in items:
             self._permissions_of(item, require_reason=self._settings.require_reason)
 

@@ -59,7 +59,7 @@ async def test_idle():
     pool.shutdown()
 
 def spin():
-    return sum(range(5_000_000))
+    return sum(sum(range(100)) for _ in range(50_000))  # the GIL goes round meanwhile
 
 async def test_busy():
     with ThreadPoolExecutor(2) as pool:
