@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import select
 from collections.abc import Callable, Container, Iterable, Mapping
+from contextvars import Context
 from functools import partial
 from types import (
     BuiltinFunctionType,
@@ -188,20 +189,23 @@ class CallProbe:
 
         What threads are for: there is nothing in it to watch. It may call no code of the user's.
         """
+        args: tuple[Any, ...] = ()
         named: Mapping[str, Any] = {}
         if type(function) is partial:
-            named, function = function.keywords, function.func
+            args, named, function = function.args, function.keywords, function.func
         kind = type(function)
         if kind is MethodType:
             return self._light.get(id(function.__func__), "")
         if kind is not BuiltinFunctionType:
             return ""
         if function is _open:
-            return "open" if named.get("opener") is None and len(named) > 0 else ""
+            return "open" if named and named.get("opener") is None else ""
         owner = function.__self__
         if type(owner) in _BUFFERED:
             file_like = function.__name__ != "writelines" and is_of_file(owner)
             return f"io.{type(owner).__name__}.{function.__name__}" if file_like else ""
+        if type(owner) is Context and args and not named:  # as `asyncio.to_thread` hands it over
+            return self.file_work(args[0])
         return self._light.get(id(function), "")
 
     def _put(self, patches: PatchStack, owner: type | ModuleType, name: str, new: Any) -> None:
@@ -326,6 +330,7 @@ class CallProbe:
                         if light and (work := watch.work) is not None:
                             call = work
                             work.touch(name)
+                            watch.busy = False  # what it calls of the user's is watched
                         else:
                             call = enter(watch, target, code, args, getframe(1)) or watch.work
                         started = clock()
@@ -537,6 +542,7 @@ class CallProbe:
                 if watch.work is not None and self._is_light(target):
                     call = watch.work
                     watch.work.touch(target.name)
+                    watch.busy = False  # what it calls of the user's is watched
                 else:
                     frame = originals.getframe(2)
                     call = self._enter(watch, target, code, args, frame) or watch.work

@@ -253,6 +253,8 @@ class FileWork(Offloaded):
 
     def run_offloaded(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
+        if kwargs:  # among them may be a function of the user's, as the opener of a file is
+            return super().run_offloaded(*args, **kwargs)
         began_ns = self._runner.begin_file_work(self.work)
         try:
             return self._function(*args, **kwargs)

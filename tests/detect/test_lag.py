@@ -753,3 +753,63 @@ def test_a_debugger_beside_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not lag._is_debugged()
     monkeypatch.setattr(lag, "_debugging_tool", lambda: "debugpy")
     assert lag._is_debugged()
+
+
+# A loop that comes round.
+
+
+class FakeSampler:
+    def __init__(self) -> None:
+        self.asleep = False
+        self.put_offs = 0
+
+    def put_off(self) -> None:
+        self.put_offs += 1
+
+
+@pytest.fixture
+def fake_sampler(bench: Bench) -> FakeSampler:
+    bench.probe._off = False
+    made = FakeSampler()
+    bench.probe._sampler = cast("Any", made)
+    return made
+
+
+def test_a_round_puts_the_sampler_off(bench: Bench, fake_sampler: FakeSampler) -> None:
+    """Only where nobody else may be holding a loop meanwhile."""
+    other = ThreadWatch(bench.recorder, work=object())
+    bench.probe.come_round(bench.watch, 5 * MS)
+    assert bench.watch.renew_ns > 5 * MS
+    assert fake_sampler.put_offs == 1
+    bench.probe._watch.threads[2] = other
+    bench.probe.come_round(bench.watch, 25 * MS)
+    assert fake_sampler.put_offs == 1
+    other.parked = True
+    bench.probe.come_round(bench.watch, 45 * MS)
+    assert fake_sampler.put_offs == 2
+    other.parked = False
+    fake_sampler.asleep = True
+    bench.probe.come_round(bench.watch, 65 * MS)
+    assert fake_sampler.put_offs == 3
+
+
+def test_what_was_before_a_round_explains_nothing_after_it(
+    bench: Bench, fake_sampler: FakeSampler
+) -> None:
+    assert not fake_sampler.asleep
+    bench.watch.explained_ns = 500 * MS  # calls of rounds that the sampler did not see
+    bench.probe.come_round(bench.watch, 1)
+    for tick in range(8):
+        bench.tick(reading(20 * tick, 20 * tick), step(began_ns=5 * MS))
+    bench.tick(reading(160, 140), None)
+    assert [one.code for one in bench.seen()] == ["TRU401"]
+
+
+def test_a_loop_that_waits_is_not_looked_at(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.watch.parked = True
+    assert not bench.probe._is_wanted()
+    monkeypatch.setattr(bench.steps, "read", None)  # whoever asks fails
+    bench.tick(reading(20), None)
+    bench.watch.renew_ns = 10**18
+    bench.probe._rest()
+    assert bench.watch.renew_ns == 0
