@@ -178,6 +178,7 @@ class OffloadProbe:
             lambda m: self._watch_answers(patches, m.TrioToken, "run_sync_soon"),
         )
         imports.when("trio._core._thread_cache", lambda m: self._watch_trio(patches, m))
+        imports.when("trio._sync", lambda m: self._watch_limiters(patches, m))
         imports.when("anyio._backends._asyncio", lambda m: self._watch_anyio(patches, m))
 
     def _submit(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,8 +305,47 @@ class OffloadProbe:
         while at is not None and at.f_code.co_name != "to_thread_run_sync":
             at = at.f_back
         limiter = at.f_locals.get("limiter") if at is not None else None
-        if limiter is None or not hasattr(limiter, "total_tokens"):
+        return self._pool_of_trio(limiter) if hasattr(limiter, "total_tokens") else None
+
+    def _watch_limiters(self, patches: PatchStack, module: ModuleType) -> None:
+        """The queue of trio's threads is their limiter, which they wait for before a thread is."""
+        original = module.CapacityLimiter.acquire_on_behalf_of
+        enter, leave = self._enter_queue, self._leave_queue
+
+        async def acquire_on_behalf_of(self: Any, borrower: Any) -> Any:
+            queued = enter(self)
+            try:
+                return await original(self, borrower)
+            finally:
+                if queued is not None:
+                    leave(*queued)
+
+        new = dress(original, acquire_on_behalf_of)
+        patches.replace(module.CapacityLimiter, "acquire_on_behalf_of", new)
+
+    def _enter_queue(self, limiter: Any) -> tuple[Pool, int, int] | None:
+        """Take note of a call that stands before a full limiter, for a thread."""
+        try:
+            asker = originals.getframe(2)
+            if (
+                limiter.available_tokens > 0
+                or originals.get_ident() not in self._watch.threads
+                or asker.f_code.co_name != "to_thread_run_sync"
+                or self._off
+            ):
+                return None
+            pool, number = self._pool_of_trio(limiter), next(self._numbers)
+            pool.queued(number)
+            return pool, number, self._clock()
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
+            self._guard.broken("offloads", error)
             return None
+
+    def _leave_queue(self, pool: Pool, number: int, began_ns: int) -> None:
+        pool.left(number, self._clock() - began_ns)
+
+    def _pool_of_trio(self, limiter: Any) -> Pool:
         threads = originals.modules.get("trio._threads")
         try:
             default = threads.current_default_thread_limiter() if threads else None

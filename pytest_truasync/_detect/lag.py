@@ -104,6 +104,8 @@ class LagProbe:
         )
         self._fresh_ns = self.tick_ns // 2
         """The clocks of a thread that were read so lately are as good as new."""
+        self._renew_ns = self.tick_ns * 3 // 4
+        """A loop that comes round says so no more often than this."""
         self._origin = origin
         self._guard = guard
         self._clock = clock
@@ -250,16 +252,18 @@ class LagProbe:
 
         So there is nothing to see of it for a while, nor of the others if they wait for events.
         """
-        watch.renew_ns = now + self._fresh_ns
+        watch.renew_ns = now + self._renew_ns
         subject: Subject | None = watch.subject
         if self._off or subject is None:
             return
         self.resume(watch)
         subject.explained_ns = explained_ns(watch)
         subject.collected = len(subject.collections)
-        sampler = self._sampler
-        if sampler.asleep or all(
-            other.parked or other is watch for other in list(self._watch.threads.values())
+        sampler, threads = self._sampler, self._watch.threads
+        if (
+            sampler.asleep
+            or len(threads) == 1
+            or all(other.parked or other is watch for other in list(threads.values()))
         ):
             sampler.put_off()
 

@@ -39,6 +39,10 @@ class Pool:
         if not self.calls:
             self.site, self.permission = site, permission
         self.calls += 1
+        self.queued(call)
+
+    def queued(self, call: int) -> None:
+        """A call stands in the queue."""
         self.waiting[call] = None
         if self.capacity:
             waiting = len(self.waiting) - max(0, self.capacity - self.running)
@@ -62,14 +66,18 @@ class Pool:
             for ref in list(self.waiting.values())
         )
 
-    def started(self, call: int, waited_ns: int) -> None:
+    def left(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*."""
-        # Those that a free worker takes at once were in no queue.
         self.waiting.pop(call, None)
-        self.running += 1
-        self.peak_running = max(self.peak_running, self.running)
         self.longest_wait_ns = max(self.longest_wait_ns, waited_ns)
         self.total_wait_ns += waited_ns
+
+    def started(self, call: int, waited_ns: int) -> None:
+        """A call left the queue after *waited_ns*, and runs."""
+        # Those that a free worker takes at once were in no queue.
+        self.left(call, waited_ns)
+        self.running += 1
+        self.peak_running = max(self.peak_running, self.running)
 
     def ended(self) -> None:
         """A call ended."""

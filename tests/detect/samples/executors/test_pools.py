@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import trio
 
 
 @pytest.fixture
@@ -27,3 +28,32 @@ async def test_room_enough(pool):
     await asyncio.gather(
         *[loop.run_in_executor(pool, int) for _ in range(3)]  # note: TRU302 int via loop.run_in_executor x3
     )
+
+
+def test_queueing_of_trio():
+    async def main():
+        limiter = trio.CapacityLimiter(2)
+
+        async def work():
+            await trio.to_thread.run_sync(time.sleep, 0.03, limiter=limiter)  # expect: TRU351 time.sleep via trio.to_thread.run_sync x6; TRU303 CapacityLimiter(2) x6
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(work)
+
+    trio.run(main)
+
+
+def test_a_limiter_of_tasks_is_no_pool():
+    async def main():
+        limiter = trio.CapacityLimiter(1)
+
+        async def work():
+            async with limiter:
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(work)
+
+    trio.run(main)
