@@ -23,6 +23,7 @@ from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS, Attempt
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.imports import ImportHooks, Then
+from pytest_truasync._detect.offloads import are_plain
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
@@ -195,17 +196,22 @@ class CallProbe:
             args, named, function = function.args, function.keywords, function.func
         kind = type(function)
         if kind is MethodType:
-            return self._light.get(id(function.__func__), "")
+            found = self._light.get(id(function.__func__), "")
+            return found if not found or are_plain((*args, *named.values())) else ""
         if kind is not BuiltinFunctionType:
             return ""
+        if not are_plain(named.values()):
+            return ""
         if function is _open:
-            return "open" if named and named.get("opener") is None else ""
+            return "open" if are_plain(args) else ""
         owner = function.__self__
         if type(owner) in _BUFFERED:
-            file_like = function.__name__ != "writelines" and is_of_file(owner)
+            file_like = function.__name__ != "writelines" and is_of_file(owner) and are_plain(args)
             return f"io.{type(owner).__name__}.{function.__name__}" if file_like else ""
         if type(owner) is Context and args and not named:  # as `asyncio.to_thread` hands it over
-            return self.file_work(args[0])
+            return self.file_work(args[0]) if are_plain(args[1:]) else ""
+        if not are_plain(args):
+            return ""
         return self._light.get(id(function), "")
 
     def _put(self, patches: PatchStack, owner: type | ModuleType, name: str, new: Any) -> None:
@@ -310,15 +316,16 @@ class CallProbe:
         get_ident, getframe = originals.get_ident, originals.getframe
         name, clock, enter = target.name, self._clock, self._enter
         predicate, light = self._predicate(target), self._is_light(target)
-        roles = self._sorter.roles
+        role_of = self._sorter.roles.get  # of files that were sorted before
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not threads or (watch := threads.get(get_ident())) is None or watch.busy:
                     return original(*args, **kwargs)
-                role = roles[getframe(1).f_code.co_filename]
-                if role is _QUIET or role is _IMPORT:  # asyncio's debug mode reads each line
-                    return original(*args, **kwargs)
+                if watch.work is None:
+                    role = role_of(getframe(1).f_code.co_filename)
+                    if role is _QUIET or role is _IMPORT:  # asyncio's debug mode reads each line
+                        return original(*args, **kwargs)
                 watch.busy = True
                 call, started = None, 0
                 try:
@@ -377,10 +384,11 @@ class CallProbe:
                 if not threads or (watch := threads.get(get_ident())) is None:
                     return original(poller, timeout, maxevents)
                 if timeout == 0:  # as each round of a busy loop asks
-                    if (now := clock()) >= watch.renew_ns and asks_for_events(getframe(1)):
+                    now = clock()
+                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.loop):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
-                if not asks_for_events(getframe(1)):
+                if not asks_for_events(getframe(1), watch.loop):
                     return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over
@@ -486,7 +494,13 @@ class CallProbe:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
-                if not threads or (args and gettimeout(args[0]) == 0) or get_ident() not in threads:
+                if not threads or get_ident() not in threads:
+                    return original(*args, **kwargs)
+                try:
+                    at_once = gettimeout(args[0]) == 0
+                except (TypeError, IndexError):  # no socket: the call itself says so
+                    at_once = True
+                if at_once:
                     return original(*args, **kwargs)
                 return observe(target, original, predicate, args, kwargs)
             except BaseException:
@@ -654,10 +668,10 @@ _BUFFERED: Final = frozenset(
 def is_of_file(stream: Any) -> bool:
     """Tell whether a stream of the interpreter's reads and writes a file, not a socket, say."""
     try:
-        raw = getattr(stream, "buffer", stream).raw
+        buffer = stream.buffer if type(stream) is io.TextIOWrapper else stream
+        return type(buffer) in _BUFFERED and type(buffer.raw) is io.FileIO
     except (AttributeError, ValueError):  # closed, detached, or of another make
         return False
-    return type(raw) is io.FileIO
 
 
 # Finding the callables.

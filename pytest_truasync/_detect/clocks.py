@@ -62,6 +62,16 @@ class Clocks(NamedTuple):
     switches: int
     delay_ns: int
     """In the queue for a processor; -1 where this system does not tell."""
+    cpu_clock: int | None
+    """Number of the thread's CPU clock, for others to read."""
+
+
+def own_cpu_clock() -> int | None:
+    """Return the number of the calling thread's CPU clock, or None where there is none.
+
+    To ask for that of a thread that has ended is a crash; to read it then is only an error.
+    """
+    return _clock_of(originals.get_ident()) if _clock_of is not None else None
 
 
 class Held(NamedTuple):
@@ -121,18 +131,17 @@ class ThreadClocks:
 
     Args:
         clock: nanoseconds.
-        ident: of a thread that lives, whose queue and state nobody asks for; else that of the
-            calling one.
+        cpu_clock: of a thread whose queue and state nobody asks for; None for the calling one.
     """
 
     __slots__ = ("_clock", "_cpu", "_queue", "_queue_ns", "native")
 
-    def __init__(self, clock: Callable[[], int], ident: int | None = None) -> None:
+    def __init__(self, clock: Callable[[], int], cpu_clock: int | None = None) -> None:
         self._clock = clock
-        self.native = native_id() if ident is None else 0
+        self.native = native_id() if cpu_clock is None else 0
         # The clock's number holds the thread's: reading it after the thread has ended is an
         # error, where asking for it by the thread's identity would be a crash.
-        self._cpu = _clock_of(ident or originals.get_ident()) if _clock_of else None
+        self._cpu = cpu_clock if cpu_clock is not None else own_cpu_clock()
         self._queue = (-1, -1)
         self._queue_ns = -1
 
@@ -153,10 +162,10 @@ class ThreadClocks:
         """Tell whether the thread is on a processor now, or in the queue for one."""
         return _state_of(self.native) == b"R"
 
-    def read_all(self) -> Reading:
-        """Return the clocks now, with a time in the queue that is not stale."""
+    def read_all(self, stale_ns: int = STALE_NS) -> Reading:
+        """Return the clocks now, with a time in the queue that is not older than *stale_ns*."""
         reading = self.read()
-        if 0 <= reading.wall_ns - self._queue_ns < STALE_NS:
+        if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
             return reading
         return self.with_queue(reading)
 

@@ -591,8 +591,12 @@ class OffloadProbe:
 
     def begin_file_work(self, work: Offload) -> int:
         """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
-        if work.pool is not None:
-            work.pool.started(work.number, self._clock() - work.submitted_ns)
+        try:
+            if work.pool is not None:
+                work.pool.started(work.number, self._clock() - work.submitted_ns)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._off = True
+            self._guard.broken("offloads", error)
         return originals.thread_time_ns() if originals.thread_time_ns is not None else 0
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:

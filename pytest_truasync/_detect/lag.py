@@ -104,7 +104,7 @@ class LagProbe:
         )
         self._fresh_ns = self.tick_ns // 2
         """The clocks of a thread that were read so lately are as good as new."""
-        self._renew_ns = self.tick_ns * 3 // 4
+        self._renew_ns = self.tick_ns * 3 // 8
         """A loop that comes round says so no more often than this."""
         self._origin = origin
         self._guard = guard
@@ -234,14 +234,16 @@ class LagProbe:
         subject: Subject | None = watch.subject
         if subject is None:
             return
+        if self._sampler.asleep:
+            self._sampler.start()
         if subject.stay is None:
             subject.resumed_ns = self._clock()
             if subject.resumed_ns - subject.last.wall_ns > self._fresh_ns:
-                subject.last = subject.clocks.read()
+                subject.last = subject.clocks.read_all(self.tick_ns)
         elif originals.acquire(self._mutex, True, 1):
             try:
                 self._conclude(watch, subject)
-                subject.last = subject.clocks.read()
+                subject.last = subject.clocks.read_all(self.tick_ns)
             except Exception as error:  # noqa: BLE001 - never the user's problem
                 self._fail(error)
             finally:
@@ -344,7 +346,7 @@ class LagProbe:
             sights = []
             for ident, watch in list(self._watch.threads.items()):
                 frame = frames.get(ident)
-                if frame is None or not self._is_subject(ident, watch):
+                if frame is None or not self._is_subject(watch):
                     continue
                 if not watch.parked or watch.subject.stay is not None:
                     sights.append((watch, self._see(ident, watch, frame, tick)))
@@ -367,12 +369,12 @@ class LagProbe:
             frames.clear()
             originals.release(self._mutex)
 
-    def _is_subject(self, ident: int, watch: ThreadWatch) -> bool:
+    def _is_subject(self, watch: ThreadWatch) -> bool:
         """Tell whether a thread is looked at: a loop's is from its begin, work's from now on."""
         began: Clocks | None = watch.began
         if watch.subject is None and self._workers and watch.work is not None and began is not None:
             first = Reading(began.wall_ns, began.thread_ns, began.process_ns)
-            clocks = ThreadClocks(self._clock, ident)
+            clocks = ThreadClocks(self._clock, began.cpu_clock)
             watch.subject = Subject(clocks, None, first, debugged=False)
         return watch.subject is not None
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.callsite import FrameReader, name_of
-from pytest_truasync._detect.clocks import STALE_NS, Clocks, native_id, queue_delay_ns
+from pytest_truasync._detect.clocks import (
+    STALE_NS,
+    Clocks,
+    native_id,
+    own_cpu_clock,
+    queue_delay_ns,
+)
 from pytest_truasync._detect.pools import Pool
 from pytest_truasync._detect.recorder import Call, Group, Note, Recorder, ThreadWatch
 from pytest_truasync._detect.standins import unraisable_in_thread
@@ -168,6 +175,16 @@ class Offload:
         group.add(call)
 
 
+_PLAIN: Final = frozenset(
+    {str, bytes, bytearray, memoryview, int, bool, float, type(None), type(Path())}
+)
+
+
+def are_plain(values: Iterable[Any]) -> bool:
+    """Tell whether *values* bring no code of the user's, as an opener of files or a path may."""
+    return all(type(value) in _PLAIN for value in values)
+
+
 class Runner(Protocol):
     """Watches a thread while it works."""
 
@@ -207,7 +224,7 @@ class Offloaded:
         self._raw = raw
         self._many = many
 
-    def run_offloaded(self, *args: Any, **kwargs: Any) -> Any:
+    def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         work = self.work.with_groups({}) if self._many else self.work
         on, before = self._runner.begin(work)
@@ -231,11 +248,25 @@ class Offloaded:
         """The function, for `inspect.signature`."""
         return self._function
 
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]  # what a class has, its objects have
+        """The function's."""
+        return getattr(self._function, "__doc__", None)
+
     def __getattr__(self, name: str) -> Any:
+        if name == "_function":  # of an object that is not made yet
+            raise AttributeError(name)
         return getattr(self._function, name)
+
+    def __reduce__(self) -> Any:
+        return _the_same, (self._function,)  # a copy is not handed to a thread
 
     def __repr__(self) -> str:
         return repr(self._function)
+
+
+def _the_same(function: Any) -> Any:
+    return function
 
 
 class FileWork(Offloaded):
@@ -251,9 +282,9 @@ class FileWork(Offloaded):
     def __init__(self, runner: Runner, work: Offload) -> None:
         super().__init__(runner, work, raw=False, many=False)
 
-    def run_offloaded(self, *args: Any, **kwargs: Any) -> Any:
+    def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        if kwargs:  # among them may be a function of the user's, as the opener of a file is
+        if kwargs or not are_plain(args):
             return super().run_offloaded(*args, **kwargs)
         began_ns = self._runner.begin_file_work(self.work)
         try:
@@ -288,7 +319,7 @@ def read_clocks() -> Clocks | None:
         if now - asked_ns > STALE_NS:
             delay_ns = _ask_delay(thread, now)
     switches = usage().ru_nvcsw if usage is not None else -1
-    return Clocks(now, cpu_ns, originals.process_time_ns(), switches, delay_ns)
+    return Clocks(now, cpu_ns, originals.process_time_ns(), switches, delay_ns, own_cpu_clock())
 
 
 def _ask_delay(thread: int, now: int) -> int:

@@ -360,17 +360,21 @@ class Watch:
         if below is not None:
             below.finish()
         watch.below = below
+        watch.busy = True  # what we do ourselves is not the user's
+        self.threads[ident] = watch  # first: the sampler must not go to sleep meanwhile
         if self.lag is not None:
             self.lag.begin(watch)
-        self.threads[ident] = watch
+        watch.busy = False
 
     def push_again(self, watch: ThreadWatch) -> None:
         """Do what `push` does for a thread that nobody watches and that has been here before."""
         if self._closed:
             return
+        watch.busy = True
+        self.threads[originals.get_ident()] = watch
         if self.lag is not None:
             self.lag.begin_again(watch)
-        self.threads[originals.get_ident()] = watch
+        watch.busy = False
 
     def pop(self, watch: ThreadWatch) -> None:
         """End what `push` began, and all that was begun on top of it."""
@@ -413,9 +417,9 @@ class Watch:
         below = watch.below = self.threads.get(ident)
         if below is not None:
             below.finish()
+        self.threads[ident] = watch
         if self.lag is not None:
             self.lag.resume(watch)
-        self.threads[ident] = watch
 
     def come_round(self, watch: ThreadWatch, now: int) -> None:
         """Take note that the loop of the calling thread has come round; see `renew_ns`."""

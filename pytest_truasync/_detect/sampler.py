@@ -58,11 +58,12 @@ class Sampler:
         self._wanted = wanted
         self._resting = resting
         self._tick_ns = tick_ns
+        self._pause_ns = tick_ns // 2  # what a step has held before the first look is not counted
         self._clock = clock
         self._here = originals.allocate_lock()
         self._gone = originals.allocate_lock()
         self._alarm: Alarm | None = None
-        self.asleep = False
+        self.asleep = True
         """It waits to be called by `start`."""
         self._due_ns = 0
         self._started = False
@@ -73,19 +74,18 @@ class Sampler:
         """Begin, or go on."""
         if not self._started:
             self._started = True
-            self._ending = False
+            self._ending = self.asleep = False
             _wait(self._gone, False)  # as the last thread left them
             _wait(self._here, False)
             _start_thread(self._run, ())
             _wait(self._here, True, 1)  # a test that counts threads sees it before, or not at all
-            self.put_off()
         elif self.asleep:
             self.put_off()
 
     def put_off(self) -> None:
-        """Look a whole tick from now, not when it was planned."""
+        """Look half a tick from now, not when it was planned."""
         self.asleep = False
-        self._plan(self._clock(), self._tick_ns)
+        self._plan(self._clock(), self._pause_ns)
 
     def _plan(self, now: int, pause_ns: int) -> None:
         self._due_ns = now + pause_ns
@@ -101,7 +101,7 @@ class Sampler:
             self._alarm.set(0)
         if not _wait(self._gone, True, 1):
             return False
-        self._started = self.asleep = False
+        self._started, self.asleep = False, True
         return True
 
     def stop_before_fork(self) -> None:
@@ -119,6 +119,7 @@ class Sampler:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         rings = self._alarm = alarm(self._clock)
         self._thread = threading.get_native_id()
+        self.put_off()
         _wake(self._here)
         try:
             self._sample(rings)

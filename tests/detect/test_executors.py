@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
+from typing import Any, cast
+
 import pytest
 from stories import SAMPLES, check, expected, reported, run
 
+from pytest_truasync._detect.offloads import Handover, Offload, Offloaded
+
 pytest_plugins = ("pytester",)
+
+
+def handed_over(one: int, *, two: int) -> int:
+    """Add."""
+    return one + two
+
+
+def test_what_is_handed_over_looks_like_the_function() -> None:
+    work = Offload(0, handed_over, Handover([]), None, "", None, 0, bare=False)
+    given: Any = Offloaded(cast("Any", None), work, raw=False, many=False)
+    assert given.__name__ == "handed_over"
+    assert given.__doc__ == "Add."
+    assert repr(given) == repr(handed_over)
+    assert inspect.signature(given) == inspect.signature(handed_over)
+    assert copy.copy(given) is copy.deepcopy(given) is handed_over
+    assert pickle.loads(pickle.dumps(given)) is handed_over
+    assert not inspect.iscoroutinefunction(given)
 
 
 def test_offloads(pytester: pytest.Pytester) -> None:

@@ -432,6 +432,10 @@ class FakeClocks:
     def read(self) -> Reading:
         return self.now
 
+    def read_all(self, stale_ns: int = 0) -> Reading:
+        assert stale_ns >= 0
+        return self.now
+
     def with_queue(self, now: Reading) -> Reading:
         return now
 
@@ -762,6 +766,10 @@ class FakeSampler:
     def __init__(self) -> None:
         self.asleep = False
         self.put_offs = 0
+
+    def start(self) -> None:
+        self.asleep = False
+        self.put_off()
 
     def put_off(self) -> None:
         self.put_offs += 1

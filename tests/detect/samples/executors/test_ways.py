@@ -90,6 +90,14 @@ async def test_exceptions_pass():
         await asyncio.to_thread(lambda: 1 / 0)  # note: TRU302 test_ways.test_exceptions_pass.<locals>.<lambda> via asyncio.to_thread
 
 
+async def test_arguments_of_any_name(pool):
+    def work(self, function):
+        return self, function
+
+    future = pool.submit(work, self=1, function=2)  # note: TRU302 test_ways.test_arguments_of_any_name.<locals>.work via ThreadPoolExecutor.submit
+    assert await asyncio.wrap_future(future) == (1, 2)
+
+
 def test_from_no_loop():
     with ThreadPoolExecutor(1) as pool:
         wait([pool.submit(nap)])
