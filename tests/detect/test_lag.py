@@ -428,12 +428,13 @@ def test_steps_of_other_loops() -> None:
 class FakeClocks:
     def __init__(self) -> None:
         self.now = START
+        self.stalest = 0
 
     def read(self) -> Reading:
         return self.now
 
-    def read_all(self, stale_ns: int = 0) -> Reading:
-        assert stale_ns >= 0
+    def read_all(self, stale_ns: int = 10**18) -> Reading:
+        self.stalest = stale_ns
         return self.now
 
     def with_queue(self, now: Reading) -> Reading:
@@ -788,6 +789,7 @@ def test_a_round_puts_the_sampler_off(bench: Bench, fake_sampler: FakeSampler) -
     other = ThreadWatch(bench.recorder, work=object())
     bench.probe.come_round(bench.watch, 5 * MS)
     assert bench.watch.renew_ns > 5 * MS
+    assert bench.clocks.stalest == bench.probe.tick_ns  # as if a look had read the queue
     assert fake_sampler.put_offs == 1
     bench.probe._watch.threads[2] = other
     bench.probe.come_round(bench.watch, 25 * MS)

@@ -1,10 +1,15 @@
 """One call on files in a thread is a note; what only looks like one is watched."""
 
 import asyncio
+import io
+import linecache
 import os
 import socket
+import threading
 import time
 from functools import partial
+
+import pytest
 
 
 def slowly(path, flags):
@@ -54,3 +59,42 @@ async def test_a_socket_is_no_file():
     with left, right, left.makefile("rb") as stream:
         right.sendall(b"x\n")
         assert await asyncio.to_thread(stream.readline) == b"x\n"  # expect: TRU370 socket.SocketIO.readinto via asyncio.to_thread
+
+
+class Slow(io.BufferedWriter):
+    def write(self, data):
+        time.sleep(0.001)
+        return super().write(data)
+
+
+class SlowPath:
+    def __fspath__(self):
+        time.sleep(0.001)
+        return "/"
+
+
+async def test_classes_of_the_users(tmp_path):
+    stream = io.TextIOWrapper(Slow(io.FileIO(tmp_path / "file", "w")), write_through=True)  # expect: TRU230 open
+    await asyncio.to_thread(stream.write, "x")  # expect: TRU351 time.sleep via asyncio.to_thread
+    await asyncio.to_thread(stream.close)  # note: TRU302 _io.TextIOWrapper.close via asyncio.to_thread
+    await asyncio.to_thread(os.stat, SlowPath())  # expect: TRU351 time.sleep via asyncio.to_thread
+
+
+@pytest.fixture
+def fed(tmp_path):
+    """A pipe that somebody writes to after a while."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def feed():
+        time.sleep(0.15)
+        path.write_text("x = 1\n")
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    yield os.fspath(path)
+    thread.join()
+
+
+async def test_a_quiet_caller_waits_for_a_file(fed):
+    await asyncio.to_thread(linecache.getlines, fed)  # note: TRU302 linecache.getlines via asyncio.to_thread
