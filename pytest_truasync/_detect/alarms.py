@@ -64,7 +64,7 @@ class _Times(ctypes.Structure):
 
 
 class Timer:
-    """An alarm that the kernel keeps.
+    """An alarm that the kernel keeps, for the calling thread.
 
     Raises:
         OSError: this system has none, or no more of them.
@@ -82,6 +82,7 @@ class Timer:
             )
         except AttributeError as error:
             raise OSError("no timers in the C library") from error
+        signal.pthread_sigmask(signal.SIG_BLOCK, (_SIGNAL,))  # without a handler it ends a process
         event = _Event(None, _SIGNAL, _TO_THREAD, threading.get_native_id())
         timer = ctypes.c_void_p()
         if create(_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)) != 0:
@@ -90,6 +91,10 @@ class Timer:
         self._times = _Times()
         self._at = ctypes.byref(self._times)
         self._open = True
+        self.set(1)
+        if originals.sigtimedwait is None or originals.sigtimedwait((_SIGNAL,), 1) is None:
+            self.close()
+            raise OSError("no signal of a timer arrives")
 
     def set(self, pause_ns: int) -> None:
         """Ring *pause_ns* from now, and not when it was to ring before."""

@@ -449,8 +449,8 @@ class OffloadProbe:
         if not (bare or many) and (name := self._file_work(function)):
             work.called, work.touched = name, [name]
             return FileWork(self, work)
-        raw = via == _RAW_THREAD and can_tell_unraisable()
-        return Offloaded(self, work, raw=raw and work.via == _RAW_THREAD, many=many)
+        raw = work.via == _RAW_THREAD and can_tell_unraisable()
+        return Offloaded(self, work, raw=raw, many=many)
 
     def _offload(
         self,

@@ -284,17 +284,19 @@ class FileWork(Offloaded):
 
     def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        if kwargs or not are_plain(args):
-            return super().run_offloaded(*args, **kwargs)
-        began_ns = self._runner.begin_file_work(self.work)
+        began_ns = -1
         try:
-            return self._function(*args, **kwargs)
+            if kwargs or not are_plain(args):
+                return super().run_offloaded(*args, **kwargs)
+            began_ns = self._runner.begin_file_work(self.work)
+            return self._function(*args)
         except BaseException:
             __tracebackhide__ = True
             del args, kwargs  # a traceback keeps this frame
             raise
         finally:
-            self._runner.end_file_work(self.work, began_ns)
+            if began_ns >= 0:
+                self._runner.end_file_work(self.work, began_ns)
 
     __call__ = run_offloaded
 

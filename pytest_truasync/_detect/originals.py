@@ -33,9 +33,11 @@ realpath: Final = os.path.realpath
 abspath: Final = os.path.abspath
 S_IFMT: Final = stat.S_IFMT
 modules: Final = sys.modules
-# The function of `signal` calls that of `_signal`, which is watched.
-sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(
-    importlib.import_module("_signal"), "sigwait", None
+# The functions of `signal` call those of `_signal`, which are watched.
+_signal: Final[Any] = importlib.import_module("_signal")
+sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(_signal, "sigwait", None)
+sigtimedwait: Final[Callable[[tuple[int], float], Any] | None] = getattr(
+    _signal, "sigtimedwait", None
 )
 
 
