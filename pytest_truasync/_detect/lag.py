@@ -261,13 +261,11 @@ class LagProbe:
         self.resume(watch)
         subject.explained_ns = explained_ns(watch)
         subject.collected = len(subject.collections)
-        sampler, threads = self._sampler, self._watch.threads
-        if (
-            sampler.asleep
-            or len(threads) == 1
-            or all(other.parked or other is watch for other in list(threads.values()))
+        threads = self._watch.threads
+        if len(threads) == 1 or all(
+            other.parked or other is watch for other in list(threads.values())
         ):
-            sampler.put_off()
+            self._sampler.put_off()
 
     def _is_wanted(self) -> bool:
         """Tell whether there is a thread to look at."""

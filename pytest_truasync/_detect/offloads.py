@@ -40,7 +40,7 @@ _MOST_NAMES: Final = 5_000
 _MOST_NOTES: Final = 20_000
 _NOWHERE: Final = CallSite("", 0)
 _WAITED: Final = "TRU301"
-WORKED: Final = "TRU302"
+_WORKED: Final = "TRU302"
 
 
 class Handover:
@@ -425,7 +425,7 @@ class OffloadJudge:
         key = (work.handover, name, text, work.site, work.permission, pool)
         note = self._notes.get(key)
         if note is None:
-            note = Note(self._observation(work, WORKED, name, name, detail=text))
+            note = Note(self._observation(work, _WORKED, name, name, detail=text))
             if work.handover.site is not None and len(self._notes) < _MOST_NOTES:
                 self._notes[key] = note
         return note

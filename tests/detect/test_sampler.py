@@ -28,8 +28,8 @@ def bell() -> Alarm:
     return Bell(time.perf_counter_ns)
 
 
-def has_timers() -> bool:
-    """Tell whether this system has them, in a thread of its own, which blocks their signal."""
+def alarm_here() -> Alarm:
+    """Return the alarm of this system, made in a thread of its own, which blocks its signal."""
     made: queue.Queue[Alarm] = queue.Queue()
 
     def make() -> None:
@@ -40,10 +40,12 @@ def has_timers() -> bool:
     thread.join()
     found = made.get(timeout=5)
     found.close()
-    return isinstance(found, Timer)
+    return found
 
 
-NEEDS_TIMERS = pytest.mark.skipif(not has_timers(), reason="this system has no such timers")
+NEEDS_TIMERS = pytest.mark.skipif(
+    not isinstance(alarm_here(), Timer), reason="this system has no such timers"
+)
 
 
 @pytest.mark.parametrize("make", [pytest.param(timer, marks=NEEDS_TIMERS), bell])
@@ -106,15 +108,7 @@ def test_a_system_without_timers(monkeypatch: pytest.MonkeyPatch, lacks: str) ->
 
 def test_a_system_whose_timers_do_not_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(originals, "sigtimedwait", lambda *_: None)
-    made: queue.Queue[Alarm] = queue.Queue()
-
-    def make() -> None:
-        made.put(alarms.alarm(time.perf_counter_ns))
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    assert isinstance(made.get(timeout=5), Bell)
+    assert isinstance(alarm_here(), Bell)
 
 
 class FakeAlarm:
