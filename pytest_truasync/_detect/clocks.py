@@ -26,6 +26,10 @@ LATE_NS: Final = 10_000_000
 PROMPT_NS: Final = 2_000_000
 """A sampler that gets the GIL so soon found nobody who held it."""
 
+_TURN_NS: Final = 50_000_000
+"""No thread stands longer in the queue at once, where others of its process get their turns. Linux
+6.12 and later count the sleep of a thread as such when they move it to another processor."""
+
 _INTERVALS: Final = 2
 _SWITCHES: Final = 0.1
 """How often a thread that waits for the GIL goes back to sleep, by interval, on a busy machine."""
@@ -92,6 +96,7 @@ def held(
     *,
     waits: bool = True,
     starved: bool = False,
+    queued_ns: int = 0,
     punctual: bool = True,
     alone: bool = False,
 ) -> Held:
@@ -105,6 +110,7 @@ def held(
         after: the clocks at the end.
         waits: at the end it was found in a C call, and not running.
         starved: somebody held the GIL all along.
+        queued_ns: how long the sampler itself stood in the queue meanwhile, if it was starved.
         punctual: the sampler itself was on time, so the machine is not overloaded.
         alone: no other thread of this process runs Python.
     """
@@ -117,8 +123,11 @@ def held(
     waited = wall - cpu if waits else 0
     turns = -1
     if after.delay_ns >= 0:
-        waited = max(0, waited - (after.delay_ns - before.delay_ns))
         turns = after.turns - before.turns
+        delay = after.delay_ns - before.delay_ns
+        if starved:
+            delay = min(delay, max(1, turns) * _TURN_NS + queued_ns)
+        waited = max(0, waited - delay)
     elif not punctual:
         waited = 0
     if waited < max(1, turns) * WAKES_NS or turns < 0:
@@ -234,6 +243,8 @@ class Waking(NamedTuple):
     """For so long, at least, somebody held the GIL and did not let go."""
     prompt: bool = True
     """Nobody held it. Who runs Python gives it up only when its turn has lasted an interval."""
+    queued_ns: int = 0
+    """For so long it stood in the queue for a processor."""
 
 
 class Wakes:
@@ -264,7 +275,7 @@ class Wakes:
         if late_ns <= LATE_NS or originals.thread_usage is None:
             return Waking(0, prompt=prompt)
         starved = starved_ns(late_ns, delayed, self._slept, sys.getswitchinterval())
-        return Waking(starved, prompt=prompt)
+        return Waking(starved, prompt=prompt, queued_ns=delayed or 0)
 
 
 def starved_ns(late_ns: int, delayed_ns: int | None, switches: int, interval_s: float) -> int:

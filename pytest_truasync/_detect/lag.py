@@ -183,10 +183,14 @@ class LagProbe:
         try:
             known: Subject | None = watch.rested
             debugged = _is_debugged()
-            if known is None or not known.begin_again(loop, watch.explained_ns, debugged=debugged):
+            if known is None or not known.begin_again(
+                loop, watch.explained_ns, self.tick_ns, debugged=debugged
+            ):
                 clocks = self._clocks_here()
                 steps = StepReader(loop, originals.getframe(2))
-                known = watch.rested = Subject(clocks, steps, clocks.read_all(), debugged=debugged)
+                known = watch.rested = Subject(
+                    clocks, steps, clocks.read_all(self.tick_ns), debugged=debugged
+                )
             watch.subject = known
             self._sampler.start()
         except Exception as error:  # noqa: BLE001 - never the user's problem
@@ -451,6 +455,7 @@ class LagProbe:
             now,
             waits=starved or (tick.why.prompt and not subject.clocks.is_running()),
             starved=starved,
+            queued_ns=tick.why.queued_ns,
             punctual=tick.punctual,
             alone=tick.alone,
         )

@@ -71,12 +71,12 @@ class Subject:
         if reading.wall_ns >= self.last.wall_ns:
             self.last = reading
 
-    def begin_again(self, loop: Any, explained_ns: int, *, debugged: bool) -> bool:
+    def begin_again(self, loop: Any, explained_ns: int, stale_ns: int, *, debugged: bool) -> bool:
         """Begin anew, with another loop in the same thread; False for one of another kind."""
         if self.steps is None or type(loop) is not self.steps.kind:
             return False
         self.steps.loop = loop
-        self.last = self.clocks.read_all()
+        self.last = self.clocks.read_all(stale_ns)
         self.explained_ns = explained_ns
         self.debugged = debugged
         if self.collections:

@@ -66,6 +66,10 @@ START = reading(0)
         (reading(100, 0, process=2, turns=20), {"starved": True}, 0, 0),
         # it did not wake at all, so it is the one that sleeps with the GIL
         (reading(300, 0, process=2, turns=1), {"starved": True}, 0, 300),
+        # the system says that it stood in the queue at once, while others got their turns
+        (reading(300, 0, delay=299, turns=2), {"starved": True}, 0, 200),
+        # so did the sampler, so that is what the machine is like
+        (reading(300, 0, delay=299, turns=2), {"starved": True, "queued_ns": 250 * MS}, 0, 0),
         # no queue to ask: only a sampler that is on time can tell
         (reading(100, 0, delay=-1), {}, 0, 100),
         (reading(100, 0, delay=-1), {"punctual": False}, 0, 0),
@@ -75,7 +79,7 @@ START = reading(0)
         (Reading(100 * MS, -1, 90 * MS), {}, 0, 10),
     ],
 )
-def test_held(after: Reading, said: dict[str, bool], cpu: int, waited: int) -> None:
+def test_held(after: Reading, said: dict[str, Any], cpu: int, waited: int) -> None:
     before = Reading(0, min(0, after.cpu_ns), 0, min(0, after.delay_ns), 0)
     assert held(before, after, **said) == Held(cpu * MS, waited * MS)
 
