@@ -7,11 +7,12 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_truasync import __version__, _allow
 from pytest_truasync._detect import Detector
 from pytest_truasync._model import (
+    CallSite,
     Json,
     Observation,
     Permission,
@@ -19,6 +20,7 @@ from pytest_truasync._model import (
     PoolUse,
     RunInfo,
     Verdict,
+    Violation,
 )
 from pytest_truasync._report import ReportError, terminal, write_reports
 from pytest_truasync._rules import is_health
@@ -27,6 +29,7 @@ from pytest_truasync._rules.targets import AUDITED, OFFLOAD_CODES, TARGETS, code
 from pytest_truasync._verdict import (
     Policy,
     judge,
+    judge_alone,
     merge,
     unused,
     verdict_from_json,
@@ -35,8 +38,12 @@ from pytest_truasync._verdict import (
 )
 
 if TYPE_CHECKING:
+    from pytest_truasync._detect.recorder import Note, Noted
     from pytest_truasync._settings import Settings
 
+
+Notes: TypeAlias = "list[tuple[Phase, dict[Note, Noted]]]"
+"""Those of one test, by phase."""
 
 STALL_CODES = frozenset({"TRU401", "TRU402"})
 
@@ -68,8 +75,13 @@ class Session:
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
         self._held: list[Observation] = []
+        self._held_notes: Notes = []
         self._held_pools: list[PoolUse] = []
         self._verdicts: list[Verdict] = []
+        self._notes: dict[Note, tuple[Noted, dict[str, Phase]]] = {}
+        """Notes of all tests that nothing allows: how often, and in which tests."""
+        self._pools: dict[str, PoolUse] = {}
+        """Use of each pool in these tests."""
         self._tests: set[str] = set()
         self._total = Verdict()
         self._errors: list[str] = []
@@ -139,7 +151,7 @@ class Session:
             return
         detector.note_consoles()
         self._held = [] if detector.idle else self._news("setup")
-        self._held_pools = []
+        self._held_notes, self._held_pools = [], []
         self._test, self._permissions = test, permissions
         _allow.take_entered()
 
@@ -148,6 +160,7 @@ class Session:
         if self._detector is None:
             return []
         seen = self._detector.drain("", when)
+        self._detector.notes()
         self._detector.pools()
         return [one for one in seen if is_health(one.code)]
 
@@ -159,6 +172,8 @@ class Session:
         """Keep what a phase has brought until the test has run."""
         if self._detector is not None and not self._detector.idle:
             self._held += self._detector.drain(self._test, when)
+            if notes := self._detector.notes():
+                self._held_notes.append((when, notes))
             self._held_pools += self._detector.pools()
 
     def judge(self, when: Phase, *, ran: bool) -> tuple[Json | None, str]:
@@ -175,24 +190,76 @@ class Session:
         if self._detector is None:
             return None, ""
         self.hold(when)
-        if not (ran or self._held or self._held_pools):
+        if not (ran or self._held or self._held_notes or self._held_pools):
             return None, ""
         seen, self._held = self._held, []
+        notes, self._held_notes = self._held_notes, []
         pools, self._held_pools = self._held_pools, []
         if pools:
             seen += self._detector.full_pools(pools, self._test, when)
-        held = _allow.held(one.permission for one in seen) if seen else ()
+        held = self._held_permissions(seen, notes)
         in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
-        if not (seen or pools or in_force):
+        if not (seen or notes or pools or in_force):
             return None, ""
+        away = self.travels or os.getpid() != self._process
+        if in_force or away or self._policy.strict_offload:
+            seen += self._told(notes)
+        else:  # nothing can come of them but notes: to judge them once, at the end, is enough
+            self._keep(notes, pools)
+            if not seen:
+                return None, ""
+            pools = []
         verdict = judge(seen, in_force, self._policy, pools)
         text = ""
         if verdict.violations and self.settings.mode != "warn":
             text = terminal.failure_text(verdict.violations, verdict.pools)
-        if self.travels or os.getpid() != self._process:
+        if away:
             return verdict_to_json(verdict), text
         self._add(verdict)
         return None, text
+
+    @staticmethod
+    def _held_permissions(seen: list[Observation], notes: Notes) -> tuple[Permission, ...]:
+        """Return those whose blocks stood around what was seen."""
+        keys = {one.permission for one in seen}
+        keys.update(note.seen.permission for _, some in notes for note in some)
+        keys.discard("")
+        return _allow.held(keys) if keys else ()
+
+    def _told(self, notes: Notes) -> list[Observation]:
+        """Return the notes of this test as observations."""
+        return [
+            self._observation(note, noted, self._test, when)
+            for when, some in notes
+            for note, noted in some.items()
+        ]
+
+    def _observation(self, note: Note, noted: Noted, test: str, when: Phase) -> Observation:
+        return note.told(self._source)._replace(
+            test=test,
+            when=when,
+            count=noted.count,
+            total_ns=noted.total_ns,
+            longest_ns=noted.longest_ns,
+        )
+
+    def _source(self, site: CallSite) -> CallSite:
+        return self._detector.reader.with_source(site) if self._detector is not None else site
+
+    def _keep(self, notes: Notes, pools: list[PoolUse]) -> None:
+        """Keep for the end of the run what can bring no violation."""
+        test = self._test
+        for use in pools:
+            other = self._pools.get(use.key)
+            self._pools[use.key] = use if other is None else other.merge(use)
+        for when, some in notes:
+            for note, noted in some.items():
+                known = self._notes.get(note)
+                if known is None:
+                    self._notes[note] = (noted, {test: when})
+                    continue
+                known[0].add(noted.count, noted.total_ns, noted.longest_ns)
+                known[1][test] = min(when, known[1].get(test, when))
 
     def _refuse(self, seen: Observation) -> BaseException | None:
         held = _allow.held([seen.permission])
@@ -213,6 +280,16 @@ class Session:
         if len(self._verdicts) >= 256:  # merged as they come, a long run stays small
             self._verdicts = [merge(self._verdicts)]
 
+    def _judge_notes(self) -> list[Violation]:
+        """Judge the notes that were kept."""
+        kept, self._notes = self._notes, {}
+        found = []
+        for note, (noted, tests) in kept.items():
+            test = min(tests)
+            seen = self._observation(note, noted, test, tests[test])
+            found.append(judge_alone(seen, tests, self._policy))
+        return [one for one in found if one is not None]
+
     def count(self, test: str) -> None:
         """Count a test that ran: once, though it may have subtests or be run again."""
         self._tests.add(test)
@@ -225,7 +302,7 @@ class Session:
             everywhere: no path was named, so that the ini lines spoke of what was run.
         """
         self._verdicts.append(judge(self._news("teardown"), (), self._policy))
-        total = merge(self._verdicts)
+        total = merge([*self._verdicts, Verdict(pools=tuple(self._pools.values()))])
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:
             permissions = tuple(one for one in permissions if one.kind != "ini")
@@ -236,7 +313,7 @@ class Session:
             strict=self.settings.strict_allow,
             policy=self._policy,
         )
-        self._total = with_violations(total, said)
+        self._total = with_violations(total, (*said, *self._judge_notes()))
         run = RunInfo(
             plugin=__version__,
             python=platform.python_version(),

@@ -67,6 +67,13 @@ def judge(
     return _verdict(kept, allowed, in_force, _merged_pools(pools))
 
 
+def judge_alone(seen: Observation, tests: Iterable[str], policy: Policy) -> Violation | None:
+    """Return what the rules make of *seen*, made in each of *tests*, which nothing allows."""
+    if seen.code not in policy.selected:
+        return None
+    return _violation(seen)._replace(tests=tuple(sorted(tests)))
+
+
 def merge(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the verdicts of several tests or workers as one; their order does not matter."""
     violations: list[Violation] = []

@@ -21,7 +21,7 @@ from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.lag import LagProbe
 from pytest_truasync._detect.loops import LoopProbe
 from pytest_truasync._detect.patches import PatchStack, can_patch_types
-from pytest_truasync._detect.recorder import Call, Recorder, Watch
+from pytest_truasync._detect.recorder import Call, Note, Noted, Recorder, Watch
 from pytest_truasync._model import CallSite, Driver, Observation, Phase, PoolUse, Target
 
 __all__ = ["Detector"]
@@ -217,7 +217,7 @@ class Detector:
         return not (heard or self._offloads.used_pools or self._faults or self._untold)
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
-        """Return what was seen since the last time, of one phase of one test."""
+        """Return what was seen since the last time, of one phase of one test, but for notes."""
         if self._watch.threads:
             self._watch.settle()
             self._offloads.settle()
@@ -225,6 +225,10 @@ class Detector:
         seen = list(self._recorder.drain(test, when, self.reader.with_source))
         seen.extend(self._health(test, when))
         return seen
+
+    def notes(self) -> dict[Note, Noted]:
+        """Return the notes since the last time; ask for them after `drain`."""
+        return self._recorder.notes()
 
     def pools(self) -> list[PoolUse]:
         """Return how full each pool was since the last time."""

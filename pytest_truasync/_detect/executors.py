@@ -132,7 +132,7 @@ class OffloadProbe:
         self._origin = origin
         self._reader = reader
         judge = OffloadJudge(reader, watch.recorder, offload_codes, waited_at)
-        self._judged, self._take_note = judge.judge, judge.note
+        self._judged, self._note = judge.judge, judge.note
         self._file_work = file_work
         self._guard = guard
         self._clock = clock
@@ -600,12 +600,13 @@ class OffloadProbe:
         return originals.thread_time_ns() if originals.thread_time_ns is not None else 0
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:
-        """Take note that it was done."""
+        """Take note that it was done, where it began with that CPU time."""
         try:
-            if work.pool is not None:
-                work.pool.ended()
             ended_ns = originals.thread_time_ns() if originals.thread_time_ns is not None else 0
-            self._take_note(work, ended_ns - began_ns)
+            if work.pool is not None:
+                work.pool.running -= 1
+            note = self._note(work, work.called, work.called)
+            self._watch.recorder.note(note, ended_ns - began_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)

@@ -37,7 +37,7 @@ NEW_NS: Final = 2_000_000
 
 _MOST_THREADS: Final = 1_000
 _MOST_NAMES: Final = 5_000
-_MOST_NOTES: Final = 20_000
+_MOST_NOTES: Final = 1_000
 _NOWHERE: Final = CallSite("", 0)
 _WAITED: Final = "TRU301"
 _WORKED: Final = "TRU302"
@@ -55,7 +55,7 @@ class Handover:
         loops_own: it is what the loop itself uses a thread for, and nobody's to change.
     """
 
-    __slots__ = ("_codes", "chain", "fallback", "loops_own", "site", "via")
+    __slots__ = ("_codes", "chain", "fallback", "loops_own", "notes", "site", "via")
 
     def __init__(
         self,
@@ -73,6 +73,8 @@ class Handover:
         self.fallback = fallback
         self.chain = chain
         self.loops_own = loops_own
+        self.notes: dict[tuple[Any, ...], Note] = {}
+        """What was said of such work: by what else tells it apart."""
 
 
 class Offload:
@@ -198,7 +200,7 @@ class Runner(Protocol):
         """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:
-        """Take note that it was done."""
+        """Take note that it was done, where it began with that CPU time."""
 
 
 class Offloaded:
@@ -351,7 +353,6 @@ class OffloadJudge:
     ) -> None:
         self._reader = reader
         self._recorder = recorder
-        self._notes: dict[tuple[Any, ...], Note] = {}
         self._codes = codes
         self._waited_at = waited_at
 
@@ -411,23 +412,25 @@ class OffloadJudge:
                 )
             ]
         if on is not None:
-            self.note(work, cpu)
+            self._recorder.note(self.note(work, work.name, work.doing), cpu)
         return seen
 
-    def note(self, work: Offload, cpu_ns: int) -> None:
-        """Take note that *work* was done, and took so much CPU time."""
-        self._recorder.note(self._note(work), cpu_ns)
+    def note(self, work: Offload, name: str, text: str) -> Note:
+        """Return the note that *work* was done in a thread: one for all that is alike.
 
-    def _note(self, work: Offload) -> Note:
-        """Return the note that the work was done in a thread: one for all that is alike."""
-        name, text = work.name, work.doing
+        Args:
+            work: the offload.
+            name: of its function.
+            text: what was done.
+        """
         pool = work.pool.key if work.pool is not None else ""
-        key = (work.handover, name, text, work.site, work.permission, pool)
-        note = self._notes.get(key)
+        handover = work.handover
+        key = (name, text, work.site, work.permission, pool)
+        note = handover.notes.get(key)
         if note is None:
             note = Note(self._observation(work, _WORKED, name, name, detail=text))
-            if work.handover.site is not None and len(self._notes) < _MOST_NOTES:
-                self._notes[key] = note
+            if handover.site is not None and len(handover.notes) < _MOST_NOTES:
+                handover.notes[key] = note
         return note
 
     def _unseen(self, work: Offload, before: Clocks | None) -> tuple[int, int]:
@@ -485,8 +488,8 @@ class OffloadJudge:
             primitive=primitive,
             site=site,
             inner=inner if inner != site else None,
-            via=work.via,
-            chain=chain or work.chain,
+            via=work.handover.via,
+            chain=chain or work.handover.chain,
             count=count,
             total_ns=total_ns,
             longest_ns=longest_ns,

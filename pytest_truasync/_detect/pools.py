@@ -32,27 +32,35 @@ class Pool:
         self.capacity = capacity
         self.waiting: dict[int, weakref.ref[Any] | None] = {}
         """Number of a call that stands in the queue → its future or coroutine, as soon as it is
-        known. One that is cancelled there never runs, and goes when that is gone."""
+        known. One that is cancelled there never runs; it does not count when that is gone."""
 
     def submitted(self, call: int, site: CallSite | None, permission: str) -> None:
         """One more call stands in the queue; take the length of what stands behind a full pool."""
         if not self.calls:
             self.site, self.permission = site, permission
         self.calls += 1
-        self.queued(call)
+        self.waiting[call] = None
+        if len(self.waiting) + self.running > self.capacity > 0:
+            self._note_queue()
 
     def queued(self, call: int) -> None:
-        """A call stands in the queue."""
+        """A call stands in the queue, which will be submitted later."""
         self.waiting[call] = None
+        self._note_queue()
+
+    def _note_queue(self) -> None:
+        waiting = self.waiting
+        for call, ref in list(waiting.items()):
+            if ref is not None and ref() is None:
+                waiting.pop(call, None)
         if self.capacity:
-            waiting = len(self.waiting) - max(0, self.capacity - self.running)
-            self.peak_queued = max(self.peak_queued, waiting)
+            queue = len(waiting) - max(0, self.capacity - self.running)
+            self.peak_queued = max(self.peak_queued, queue)
 
     def awaited(self, call: int, answer: Any) -> None:
         """Take note of the future or coroutine of a call that may still stand in the queue."""
         if call in self.waiting:
-            waiting = self.waiting
-            waiting[call] = weakref.ref(answer, lambda _: waiting.pop(call, None))
+            self.waiting[call] = weakref.ref(answer)
 
     def withdrawn(self, call: int) -> None:
         """A call was refused."""
@@ -69,15 +77,17 @@ class Pool:
     def left(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*."""
         self.waiting.pop(call, None)
-        self.longest_wait_ns = max(self.longest_wait_ns, waited_ns)
         self.total_wait_ns += waited_ns
+        if waited_ns > self.longest_wait_ns:
+            self.longest_wait_ns = waited_ns
 
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*, and runs."""
         # Those that a free worker takes at once were in no queue.
         self.left(call, waited_ns)
         self.running += 1
-        self.peak_running = max(self.peak_running, self.running)
+        if self.running > self.peak_running:
+            self.peak_running = self.running
 
     def ended(self) -> None:
         """A call ended."""

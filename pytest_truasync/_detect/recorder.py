@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, Final, Protocol
@@ -14,6 +15,9 @@ MOST_GROUPS: Final = 5_000
 
 _MOST_APART: Final = 100
 """Ready observations that are alike are kept so far, then made one: to merge two costs as much."""
+
+_MOST_UNCOUNTED: Final = 10_000
+"""Notes are counted when somebody asks for them, or when there are so many."""
 
 _PATIENCE_S: Final = 1
 """A lock that a fork left taken is not waited for longer."""
@@ -183,12 +187,33 @@ class Note:
         seen: the observation, without test, counts, times and texts of lines.
     """
 
-    __slots__ = ("seen", "told")
+    __slots__ = ("_told", "seen")
 
     def __init__(self, seen: Observation) -> None:
         self.seen = seen
-        self.told: Observation | None = None
-        """The same with the texts of lines."""
+        self._told: Observation | None = None
+
+    def told(self, source: Callable[[CallSite], CallSite]) -> Observation:
+        """Return the observation with the texts of its lines, as *source* gives them."""
+        if self._told is None:
+            self._told = _sourced(self.seen, source)
+        return self._told
+
+
+class Noted:
+    """How often work alike was done, and for how long."""
+
+    __slots__ = ("count", "longest_ns", "total_ns")
+
+    def __init__(self) -> None:
+        self.count = self.total_ns = self.longest_ns = 0
+
+    def add(self, count: int, total_ns: int, longest_ns: int) -> None:
+        """Count in what was done besides."""
+        self.count += count
+        self.total_ns += total_ns
+        if longest_ns > self.longest_ns:
+            self.longest_ns = longest_ns
 
 
 class Recorder:
@@ -199,8 +224,9 @@ class Recorder:
     def __init__(self) -> None:
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.ready: dict[tuple[Any, ...], list[Observation]] = {}
-        self.notes: dict[Note, list[int]] = {}
-        """Note → how often, for how long in all, and for how long at most."""
+        self._uncounted: deque[tuple[Note, int]] = deque()
+        """Notes and how long each took. To add here takes no lock, as there are many."""
+        self._noted: dict[Note, Noted] = {}
         self._mutex: Any = originals.Mutex()
         """Loops and workers in several threads add, and the test's thread drains."""
 
@@ -241,30 +267,47 @@ class Recorder:
 
     def note(self, note: Note, taken_ns: int) -> None:
         """Count a note in."""
+        uncounted = self._uncounted
+        uncounted.append((note, taken_ns))
+        if len(uncounted) >= _MOST_UNCOUNTED:
+            self._count(self._noted)
+
+    def _count(self, noted: dict[Note, Noted]) -> None:
+        uncounted = self._uncounted
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
-            known = self.notes.get(note)
-            if known is not None:
-                known[0] += 1
-                known[1] += taken_ns
-                known[2] = max(known[2], taken_ns)
-            elif len(self.notes) >= MOST_GROUPS:
-                self.dropped += 1
-            else:
-                self.notes[note] = [1, taken_ns, taken_ns]
+            while uncounted:
+                note, taken_ns = uncounted.popleft()
+                known = noted.get(note)
+                if known is None:
+                    if len(noted) >= MOST_GROUPS:
+                        self.dropped += 1
+                        continue
+                    known = noted[note] = Noted()
+                known.add(1, taken_ns, taken_ns)
+        except IndexError:  # a fork left the lock taken, and another thread was here meanwhile
+            return
         finally:
             if held:
                 originals.release(self._mutex)
 
+    def notes(self) -> dict[Note, Noted]:
+        """Hand out the notes since the last time."""
+        if not (self._uncounted or self._noted):
+            return {}
+        noted, self._noted = self._noted, {}
+        self._count(noted)
+        return noted
+
     @property
     def empty(self) -> bool:
         """Whether nothing was seen since the last time."""
-        return not (self.groups or self.ready or self.notes)
+        return not (self.groups or self.ready or self._uncounted or self._noted)
 
     def drain(
         self, test: str, when: Phase, source: Callable[[CallSite], CallSite] = lambda site: site
     ) -> Iterator[Observation]:
-        """Hand out what was seen since the last time.
+        """Hand out what was seen since the last time, but for notes.
 
         Args:
             test: in which it was.
@@ -274,18 +317,10 @@ class Recorder:
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         groups, self.groups = self.groups, {}
         ready, self.ready = self.ready, {}
-        notes, self.notes = self.notes, {}
         if held:
             originals.release(self._mutex)
         for group in groups.values():
             yield group_observation(group, test, when, source)
-        for note, (count, total_ns, longest_ns) in notes.items():
-            told = note.told
-            if told is None:
-                told = note.told = _sourced(note.seen, source)
-            yield told._replace(
-                test=test, when=when, count=count, total_ns=total_ns, longest_ns=longest_ns
-            )
         for alike in ready.values():
             seen, _ = merge_observations(alike)
             yield _sourced(seen, source)._replace(test=test, when=when)
