@@ -8,7 +8,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
 from pytest_truasync._detect import originals
@@ -98,6 +98,7 @@ _POOL_OWNERS: Final = (
 )
 
 
+_thread_time_ns: Final[Callable[[], int]] = originals.thread_time_ns or (lambda: 0)
 _FUTURES: Final = concurrent.futures.Future.result.__code__.co_filename
 _POOL_FILE: Final = concurrent.futures.thread.__file__
 
@@ -133,6 +134,7 @@ class OffloadProbe:
         self._reader = reader
         judge = OffloadJudge(reader, watch.recorder, offload_codes, waited_at)
         self._judged, self._note = judge.judge, judge.note
+        self._take_note = watch.recorder.note
         self._file_work = file_work
         self._guard = guard
         self._clock = clock
@@ -142,6 +144,8 @@ class OffloadProbe:
         """Number of an executor or limiter → itself and its pool. A WeakKeyDictionary would make a
         reference for each question."""
         self._handovers: dict[tuple[Any, ...], Handover] = {}
+        self._ends: dict[int, CodeType] = {}
+        """Number of the code of a frame with which a stack ends → the code, which keeps it."""
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
         self._ways: dict[str, Mapping[str, str] | None] = {}
@@ -197,13 +201,12 @@ class OffloadProbe:
             _await(fn, future)
             return future
 
+        plain = concurrent.futures.thread.ThreadPoolExecutor
+
         def track(executor: Any, fn: Any) -> Any:
-            return self._track(
-                fn,
-                originals.getframe(2),
-                f"{type(executor).__name__}.submit",
-                lambda site: self._executor_pool(executor, site),
-            )
+            kind = type(executor)
+            via = "ThreadPoolExecutor.submit" if kind is plain else f"{kind.__name__}.submit"
+            return self._track(fn, originals.getframe(2), via, self._executor_pool, executor)
 
         return submit
 
@@ -232,7 +235,7 @@ class OffloadProbe:
             return original(self, func, *args, **kwargs)
 
         def track(func: Any) -> Any:
-            return self._track(func, originals.getframe(2), via, None, many=many)
+            return self._track(func, originals.getframe(2), via, many=many)
 
         return hand_over
 
@@ -243,8 +246,7 @@ class OffloadProbe:
         def start(*args: Any, **kwargs: Any) -> Any:
             if get_ident() not in threads or not args:
                 return original(*args, **kwargs)
-            frame = originals.getframe(1)
-            function = self._track(args[0], frame, _RAW_THREAD, None, bare=True)
+            function = self._track(args[0], originals.getframe(1), _RAW_THREAD, bare=True)
             return original(function, *args[1:], **kwargs)
 
         return start
@@ -258,7 +260,10 @@ class OffloadProbe:
             watch = threads.get(get_ident())
             if watch is not None and watch.work is not None:
                 watch.work.answered = True
-            return without_us(original(self, *args, **kwargs))
+            handle = original(self, *args, **kwargs)
+            if getattr(handle, "_source_traceback", None):
+                without_us(handle)
+            return handle
 
         patches.replace(owner, name, dress(original, answer))
 
@@ -294,12 +299,11 @@ class OffloadProbe:
 
         def track(fn: Any) -> Any:
             frame = originals.getframe(2)
-            via = "trio.lowlevel.start_thread_soon"
-            return self._track(fn, frame, via, lambda _: self._trio_pool(frame))
+            return self._track(fn, frame, "trio.lowlevel.start_thread_soon", self._trio_pool, frame)
 
         patches.replace(module.ThreadCache, "start_thread_soon", dress(original, start_thread_soon))
 
-    def _trio_pool(self, frame: FrameType) -> Pool | None:
+    def _trio_pool(self, frame: FrameType, _: CallSite) -> Pool | None:
         """Return the pool of `trio.to_thread.run_sync`, which has its token already."""
         at: FrameType | None = frame
         while at is not None and at.f_code.co_name != "to_thread_run_sync":
@@ -372,13 +376,15 @@ class OffloadProbe:
             return answer
 
         def track(func: Any, cls: Any, limiter: Any) -> Any:
-            def pool(_: CallSite) -> Pool | None:
-                if limiter is None:
-                    given = cls.current_default_thread_limiter()
-                    return self._limiter_pool(given, "anyio's default limiter")
-                return self._limiter_pool(limiter)
+            frame = originals.getframe(2)
+            return self._track(func, frame, "anyio.to_thread.run_sync", pool, (cls, limiter))
 
-            return self._track(func, originals.getframe(2), "anyio.to_thread.run_sync", pool)
+        def pool(given: tuple[Any, Any], _: CallSite) -> Pool:
+            cls, limiter = given
+            if limiter is None:
+                limiter = cls.current_default_thread_limiter()
+                return self._limiter_pool(limiter, "anyio's default limiter")
+            return self._limiter_pool(limiter)
 
         patches.replace(
             backend,
@@ -427,19 +433,27 @@ class OffloadProbe:
         function: Any,
         frame: FrameType,
         via: str,
-        pool_of: Callable[[CallSite], Pool | None] | None,
+        pool_of: Callable[[Any, CallSite], Pool | None] | None = None,
+        owner: Any = None,
         *,
         bare: bool = False,
         many: bool = False,
     ) -> Any:
         """Return *function*, watched while it runs, or as it is where it is the loop's own.
 
-        With *many* it is called for each of many items.
+        Args:
+            function: what is handed over.
+            frame: that does so.
+            via: name of the way, unless a way above it is known.
+            pool_of: given *owner* and the user's line, returns the pool that runs it.
+            owner: see *pool_of*.
+            bare: it has a thread of its own.
+            many: it is called for each of many items.
         """
         if self._off or isinstance(function, Offloaded):
             return function
         try:
-            work = self._offload(function, frame, via, pool_of, bare=bare)
+            work = self._offload(function, frame, via, pool_of, owner, bare)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
@@ -447,7 +461,8 @@ class OffloadProbe:
         if work is None:
             return function
         if not (bare or many) and (name := self._file_work(function)):
-            work.called, work.touched = name, [name]
+            work.called = name
+            work.touched = [name]
             return FileWork(self, work)
         raw = work.via == _RAW_THREAD and can_tell_unraisable()
         return Offloaded(self, work, raw=raw, many=many)
@@ -457,38 +472,40 @@ class OffloadProbe:
         function: Any,
         frame: FrameType,
         via: str,
-        pool_of: Callable[[CallSite], Pool | None] | None,
-        *,
+        pool_of: Callable[[Any, CallSite], Pool | None] | None,
+        owner: Any,
         bare: bool,
     ) -> Offload | None:
-        handover = self._handover(frame, via, bare=bare)
+        handover = self._handover(frame, via, bare)
         if handover.loops_own:
             return None
         site = handover.site or self._origin()
         try:
-            pool = pool_of(site or handover.fallback) if pool_of is not None else None
+            pool = pool_of(owner, site or handover.fallback) if pool_of is not None else None
         except TypeError:  # a limiter or executor of a kind that no weak reference can be made to
             pool = None
         number = next(self._numbers)
         permission = PERMISSION.get()
         if pool is not None:
             pool.submitted(number, site, permission)
-            if len(self.used_pools) < _MOST_POOLS:
+            if not pool.used and len(self.used_pools) < _MOST_POOLS:
+                pool.used = True
                 self.used_pools[pool] = None
         return Offload(number, function, handover, site, permission, pool, self._clock(), bare)
 
-    def _handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
-        """Return what is the same each time that the lines on the stack hand over some work."""
+    def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
+        """Return what is the same each time that the lines on the stack hand over some work.
+
+        A frame is known by the number of its code, and by its instruction.
+        """
         key: list[Any] = [via, bare]
+        ends, code_id = self._ends, id
         at: FrameType | None = frame
         for _ in _DEEPEST:
-            if at is None:
+            number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
+            key += (number, at.f_lasti)  # type: ignore[union-attr]
+            if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
                 break
-            code = at.f_code
-            key += (id(code), at.f_lasti)
-            if code.co_name in ENDS and self._reader.is_end(code):
-                break
-            at = at.f_back
         known = self._handovers.get(place := tuple(key))
         if known is None:
             if len(self._handovers) >= _MOST_HANDOVERS:
@@ -500,8 +517,9 @@ class OffloadProbe:
         codes = []  # they keep their numbers
         each: FrameType | None = frame
         while each is not None:
-            codes.append(each.f_code)
-            if each.f_code.co_name in ENDS and self._reader.is_end(each.f_code):
+            codes.append(code := each.f_code)
+            if code.co_name in ENDS and self._reader.is_end(code):
+                self._ends[id(code)] = code
                 break
             each = each.f_back
         own = bare and _starts_pool_worker(frame)
@@ -597,16 +615,15 @@ class OffloadProbe:
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
-        return originals.thread_time_ns() if originals.thread_time_ns is not None else 0
+        return _thread_time_ns()
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:
         """Take note that it was done, where it began with that CPU time."""
         try:
-            ended_ns = originals.thread_time_ns() if originals.thread_time_ns is not None else 0
+            taken_ns = _thread_time_ns() - began_ns
             if work.pool is not None:
                 work.pool.running -= 1
-            note = self._note(work, work.called, work.called)
-            self._watch.recorder.note(note, ended_ns - began_ns)
+            self._take_note(self._note(work, work.called, work.called), taken_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
@@ -648,8 +665,10 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        pools, self.used_pools = self.used_pools, {}
-        return [use for pool in list(pools) if (use := pool.take()) is not None]
+        pools, self.used_pools = list(self.used_pools), {}
+        for pool in pools:
+            pool.used = False
+        return [use for pool in pools if (use := pool.take()) is not None]
 
 
 def _await(tracked: Any, answer: Any) -> None:

@@ -74,7 +74,7 @@ class Handover:
         self.chain = chain
         self.loops_own = loops_own
         self.notes: dict[tuple[Any, ...], Note] = {}
-        """What was said of such work: by what else tells it apart."""
+        """What was said of such work, by what else tells it apart; empty where `site` is none."""
 
 
 class Offload:
@@ -184,7 +184,7 @@ _PLAIN: Final = frozenset(
 
 def are_plain(values: Iterable[Any]) -> bool:
     """Tell whether *values* bring no code of the user's, as an opener of files or a path may."""
-    return all(type(value) in _PLAIN for value in values)
+    return _PLAIN.issuperset(map(type, values))
 
 
 class Runner(Protocol):
@@ -423,9 +423,8 @@ class OffloadJudge:
             name: of its function.
             text: what was done.
         """
-        pool = work.pool.key if work.pool is not None else ""
-        handover = work.handover
-        key = (name, text, work.site, work.permission, pool)
+        handover, pool = work.handover, work.pool
+        key = (name, text, work.permission, pool.key if pool is not None else "")
         note = handover.notes.get(key)
         if note is None:
             note = Note(self._observation(work, _WORKED, name, name, detail=text))

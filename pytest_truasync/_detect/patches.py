@@ -125,13 +125,22 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
     return _make_twin(original, function)
 
 
+class _Stand(ModuleType):
+    """What a builtin belongs to, which pickle and `repr` ask for; it is the module for them.
+
+    Being called is what the C code of a twin does with it: nothing stands between the two.
+    """
+
+    __slots__ = ("__call__",)
+
+
+_Stand.__name__ = _Stand.__qualname__ = "module"
+
+
 def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     module = original.__module__ or "builtins"
-    # A builtin belongs to a module; pickle and `repr` ask for it. Being called is what the C code
-    # of the twin does with it. A class for each, so that nothing stands between the two.
-    stand = type("module", (ModuleType,), {"__call__": staticmethod(function), "__slots__": ()})(
-        module
-    )
+    stand = _Stand(module)
+    stand.__call__ = function  # type: ignore[operator]  # a slot of that name is no method
     text = getattr(original, "__text_signature__", None)
     doc = original.__doc__
     if text:  # the C side reads the signature from the head of the text

@@ -19,6 +19,8 @@ class Pool:
 
     running: int = 0
     calls: int = 0
+    used: bool = False
+    """It is among those to report on."""
     peak_running: int = 0
     peak_queued: int = 0
     longest_wait_ns: int = 0
@@ -84,7 +86,10 @@ class Pool:
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*, and runs."""
         # Those that a free worker takes at once were in no queue.
-        self.left(call, waited_ns)
+        self.waiting.pop(call, None)
+        self.total_wait_ns += waited_ns
+        if waited_ns > self.longest_wait_ns:
+            self.longest_wait_ns = waited_ns
         self.running += 1
         if self.running > self.peak_running:
             self.peak_running = self.running

@@ -19,6 +19,8 @@ _MOST_APART: Final = 100
 _MOST_UNCOUNTED: Final = 10_000
 """Notes are counted when somebody asks for them, or when there are so many."""
 
+_NEVER: Final = 1 << 63
+
 _PATIENCE_S: Final = 1
 """A lock that a fork left taken is not waited for longer."""
 
@@ -122,6 +124,7 @@ class ThreadWatch:
         "explained_ns",
         "loop",
         "parked",
+        "poller",
         "renew_ns",
         "rested",
         "sink",
@@ -146,6 +149,8 @@ class ThreadWatch:
         """The same, between two loops."""
         self.parked = False
         """The loop waits for events: nothing is held."""
+        self.poller: Any = None
+        """What the loop asks for events, as soon as it has."""
         self.renew_ns = 0
         """From when on it is of use to say again that the loop has come round."""
 
@@ -460,6 +465,8 @@ class Watch:
         """Take note that the loop of the calling thread has come round; see `renew_ns`."""
         if self.lag is not None:
             self.lag.come_round(watch, now)
+        else:
+            watch.renew_ns = _NEVER
 
     def end(self, watch: ThreadWatch) -> None:
         """Conclude what is at rest."""

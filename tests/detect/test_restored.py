@@ -91,7 +91,7 @@ def test_after_a_run_everything_is_the_original(pytester: pytest.Pytester) -> No
             await asyncio.to_thread(time.sleep, 0.001)
 
         def test_replaced():
-            assert "pytest_truasync" in type(time.sleep.__self__).__call__.__module__
+            assert "pytest_truasync" in time.sleep.__self__.__call__.__module__
             assert "pytest_truasync" in threading.Lock().acquire.__func__.__code__.co_filename
         """,
         test_mocks="""
