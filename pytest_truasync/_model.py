@@ -183,16 +183,17 @@ class PoolUse(NamedTuple):
     def merge(self, other: "PoolUse") -> "PoolUse":
         """Return the use of the same pool in two tests as one, in whichever order they come."""
         first = min((self, other), key=_first_used)
-        return self._replace(
-            name=min(self.name, other.name),
-            capacity=max(self.capacity, other.capacity),
-            calls=self.calls + other.calls,
-            peak_running=max(self.peak_running, other.peak_running),
-            peak_queued=max(self.peak_queued, other.peak_queued),
-            longest_wait_ns=max(self.longest_wait_ns, other.longest_wait_ns),
-            total_wait_ns=self.total_wait_ns + other.total_wait_ns,
-            site=first.site,
-            permission=first.permission,
+        return PoolUse(
+            self.key,
+            min(self.name, other.name),
+            max(self.capacity, other.capacity),
+            self.calls + other.calls,
+            max(self.peak_running, other.peak_running),
+            max(self.peak_queued, other.peak_queued),
+            max(self.longest_wait_ns, other.longest_wait_ns),
+            self.total_wait_ns + other.total_wait_ns,
+            first.site,
+            first.permission,
         )
 
 

@@ -7,10 +7,11 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from pytest_truasync import __version__, _allow
 from pytest_truasync._detect import Detector
+from pytest_truasync._detect.recorder import merge_notes
 from pytest_truasync._model import (
     CallSite,
     Json,
@@ -20,8 +21,8 @@ from pytest_truasync._model import (
     PoolUse,
     RunInfo,
     Verdict,
-    Violation,
 )
+from pytest_truasync._notes import Held, NoteBook, observation
 from pytest_truasync._report import ReportError, terminal, write_reports
 from pytest_truasync._rules import is_health
 from pytest_truasync._rules.drivers import DRIVERS
@@ -29,7 +30,6 @@ from pytest_truasync._rules.targets import AUDITED, OFFLOAD_CODES, TARGETS, code
 from pytest_truasync._verdict import (
     Policy,
     judge,
-    judge_alone,
     merge,
     unused,
     verdict_from_json,
@@ -38,12 +38,8 @@ from pytest_truasync._verdict import (
 )
 
 if TYPE_CHECKING:
-    from pytest_truasync._detect.recorder import Note, Noted
     from pytest_truasync._settings import Settings
 
-
-Notes: TypeAlias = "list[tuple[Phase, dict[Note, Noted]]]"
-"""Those of one test, by phase."""
 
 STALL_CODES = frozenset({"TRU401", "TRU402"})
 
@@ -75,13 +71,10 @@ class Session:
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
         self._held: list[Observation] = []
-        self._held_notes: Notes = []
+        self._held_notes: Held = []
         self._held_pools: list[PoolUse] = []
         self._verdicts: list[Verdict] = []
-        self._notes: dict[Note, tuple[Noted, dict[str, Phase]]] = {}
-        """Notes of all tests that nothing allows: how often, and in which tests."""
-        self._pools: dict[str, PoolUse] = {}
-        """Use of each pool in these tests."""
+        self._book = NoteBook()
         self._tests: set[str] = set()
         self._total = Verdict()
         self._errors: list[str] = []
@@ -204,11 +197,11 @@ class Session:
         away = self.travels or os.getpid() != self._process
         if in_force or away or self._policy.strict_offload:
             seen += self._told(notes)
-        else:  # nothing can come of them but notes: to judge them once, at the end, is enough
-            self._keep(notes, pools)
+        else:
+            self._book.keep(notes, self._test)
             if not seen:
+                self._book.keep_pools(pools)
                 return None, ""
-            pools = []
         verdict = judge(seen, in_force, self._policy, pools)
         text = ""
         if verdict.violations and self.settings.mode != "warn":
@@ -219,47 +212,23 @@ class Session:
         return None, text
 
     @staticmethod
-    def _held_permissions(seen: list[Observation], notes: Notes) -> tuple[Permission, ...]:
+    def _held_permissions(seen: list[Observation], notes: Held) -> tuple[Permission, ...]:
         """Return those whose blocks stood around what was seen."""
         keys = {one.permission for one in seen}
-        keys.update(note.seen.permission for _, some in notes for note in some)
+        keys.update(one[0].seen.permission for _, some in notes for one in some)
         keys.discard("")
         return _allow.held(keys) if keys else ()
 
-    def _told(self, notes: Notes) -> list[Observation]:
+    def _told(self, notes: Held) -> list[Observation]:
         """Return the notes of this test as observations."""
         return [
-            self._observation(note, noted, self._test, when)
+            observation(one, self._test, when, self._source)
             for when, some in notes
-            for note, noted in some.items()
+            for one in merge_notes(some)
         ]
-
-    def _observation(self, note: Note, noted: Noted, test: str, when: Phase) -> Observation:
-        return note.told(self._source)._replace(
-            test=test,
-            when=when,
-            count=noted.count,
-            total_ns=noted.total_ns,
-            longest_ns=noted.longest_ns,
-        )
 
     def _source(self, site: CallSite) -> CallSite:
         return self._detector.reader.with_source(site) if self._detector is not None else site
-
-    def _keep(self, notes: Notes, pools: list[PoolUse]) -> None:
-        """Keep for the end of the run what can bring no violation."""
-        test = self._test
-        for use in pools:
-            other = self._pools.get(use.key)
-            self._pools[use.key] = use if other is None else other.merge(use)
-        for when, some in notes:
-            for note, noted in some.items():
-                known = self._notes.get(note)
-                if known is None:
-                    self._notes[note] = (noted, {test: when})
-                    continue
-                known[0].add(noted.count, noted.total_ns, noted.longest_ns)
-                known[1][test] = min(when, known[1].get(test, when))
 
     def _refuse(self, seen: Observation) -> BaseException | None:
         held = _allow.held([seen.permission])
@@ -280,16 +249,6 @@ class Session:
         if len(self._verdicts) >= 256:  # merged as they come, a long run stays small
             self._verdicts = [merge(self._verdicts)]
 
-    def _judge_notes(self) -> list[Violation]:
-        """Judge the notes that were kept."""
-        kept, self._notes = self._notes, {}
-        found = []
-        for note, (noted, tests) in kept.items():
-            test = min(tests)
-            seen = self._observation(note, noted, test, tests[test])
-            found.append(judge_alone(seen, tests, self._policy))
-        return [one for one in found if one is not None]
-
     def count(self, test: str) -> None:
         """Count a test that ran: once, though it may have subtests or be run again."""
         self._tests.add(test)
@@ -302,7 +261,9 @@ class Session:
             everywhere: no path was named, so that the ini lines spoke of what was run.
         """
         self._verdicts.append(judge(self._news("teardown"), (), self._policy))
-        total = merge([*self._verdicts, Verdict(pools=tuple(self._pools.values()))])
+        verdicts, self._verdicts = self._verdicts, []
+        book, self._book = self._book, NoteBook()
+        total = merge([*verdicts, Verdict(pools=book.pools)])
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:
             permissions = tuple(one for one in permissions if one.kind != "ini")
@@ -313,7 +274,8 @@ class Session:
             strict=self.settings.strict_allow,
             policy=self._policy,
         )
-        self._total = with_violations(total, (*said, *self._judge_notes()))
+        notes = book.judge(self._policy, self._source)
+        self._total = with_violations(total, (*said, *notes))
         run = RunInfo(
             plugin=__version__,
             python=platform.python_version(),
@@ -334,8 +296,9 @@ class Session:
         lines = terminal.summary(self._total, verbosity, out._tw.fullwidth)
         if lines:
             out.section("truasync", sep="=", blue=True)
-            terminal.write(lines, out._tw.write)
+            terminal.write(lines, out._tw.write, styled=out.hasmarkup)
         if lines or verbosity >= 0:
             terminal.write((terminal.total(self._total),), out._tw.write)
+        self._total = Verdict()
         for error in self._errors:
             out.write_line(f"truasync: {error}", red=True)

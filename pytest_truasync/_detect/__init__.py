@@ -21,7 +21,7 @@ from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.lag import LagProbe
 from pytest_truasync._detect.loops import LoopProbe
 from pytest_truasync._detect.patches import PatchStack, can_patch_types
-from pytest_truasync._detect.recorder import Call, Note, Noted, Recorder, Watch
+from pytest_truasync._detect.recorder import Call, Noted, Recorder, Watch
 from pytest_truasync._model import CallSite, Driver, Observation, Phase, PoolUse, Target
 
 __all__ = ["Detector"]
@@ -190,6 +190,8 @@ class Detector:
         self._patches.close()
         self._watch.close()
         _running.discard(self)
+        for keeps in (self.reader, self._loops, self._offloads):
+            keeps.forget()  # some of ours may live on under other names, and hold on to them
 
     def forget_threads(self) -> None:
         """Watch none of the threads: the process is a fork, and they stayed behind."""
@@ -213,8 +215,13 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
-        heard = self._watch.threads or not self._recorder.empty  # asked four times for each test
-        return not (heard or self._offloads.used_pools or self._faults or self._untold)
+        return not (  # asked four times for each test
+            self._watch.threads
+            or self._offloads.used_pools
+            or self._faults
+            or self._untold
+            or self._recorder.any_seen
+        )
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test, but for notes."""
@@ -226,7 +233,7 @@ class Detector:
         seen.extend(self._health(test, when))
         return seen
 
-    def notes(self) -> dict[Note, Noted]:
+    def notes(self) -> list[Noted]:
         """Return the notes since the last time; ask for them after `drain`."""
         return self._recorder.notes()
 

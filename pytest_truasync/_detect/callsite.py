@@ -93,6 +93,11 @@ class FrameReader:
         """Number of a code and instruction → the code, which keeps its number, and the line."""
         self._sources: dict[CallSite, CallSite] = {}
 
+    def forget(self) -> None:
+        """Forget what was read."""
+        for known in (self._names, self._sites, self._sources):
+            known.clear()
+
     def read(self, frame: FrameType) -> Stack:
         """Return what stands between *frame*, which made a call, and the loop's callback."""
         roles = self.sorter.roles

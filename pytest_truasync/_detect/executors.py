@@ -392,6 +392,11 @@ class OffloadProbe:
             classmethod(dress(original, run_sync_in_worker_thread)),
         )
 
+    def forget(self) -> None:
+        """Forget the pools and lines that work was handed over by."""
+        for known in (self._pool_of, self._handovers, self._ends):
+            known.clear()
+
     # Pools.
 
     def _known_pool(self, owner: Any) -> Pool | None:

@@ -219,6 +219,10 @@ class LoopProbe:
         except Exception:  # noqa: BLE001 - a task of a kind that cannot be noted; lines are lost
             return
 
+    def forget(self) -> None:
+        """Forget the tasks."""
+        self._tasks.clear()
+
     def _sweep(self) -> None:
         """Forget the tasks that are gone."""
         self._tasks = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, Final, Protocol
 
@@ -16,7 +16,7 @@ MOST_GROUPS: Final = 5_000
 _MOST_APART: Final = 100
 """Ready observations that are alike are kept so far, then made one: to merge two costs as much."""
 
-_MOST_UNCOUNTED: Final = 10_000
+_MOST_NOTED: Final = 2 * MOST_GROUPS
 """Notes are counted when somebody asks for them, or when there are so many."""
 
 _NEVER: Final = 1 << 63
@@ -205,20 +205,18 @@ class Note:
         return self._told
 
 
-class Noted:
-    """How often work alike was done, and for how long."""
+Noted = tuple[Note, int, int, int]
+"""A note, how often, for how long in all, and for how long at most, in nanoseconds."""
 
-    __slots__ = ("count", "longest_ns", "total_ns")
 
-    def __init__(self) -> None:
-        self.count = self.total_ns = self.longest_ns = 0
-
-    def add(self, count: int, total_ns: int, longest_ns: int) -> None:
-        """Count in what was done besides."""
-        self.count += count
-        self.total_ns += total_ns
-        if longest_ns > self.longest_ns:
-            self.longest_ns = longest_ns
+def merge_notes(noted: Iterable[Noted]) -> list[Noted]:
+    """Return each note once, with all its counts and times."""
+    merged: dict[Note, Noted] = {}
+    for one in noted:
+        note, count, total_ns, longest_ns = merged.get(one[0], (one[0], 0, 0, 0))
+        counts = (count + one[1], total_ns + one[2], max(longest_ns, one[3]))
+        merged[note] = (note, *counts)
+    return list(merged.values())
 
 
 class Recorder:
@@ -229,9 +227,8 @@ class Recorder:
     def __init__(self) -> None:
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.ready: dict[tuple[Any, ...], list[Observation]] = {}
-        self._uncounted: deque[tuple[Note, int]] = deque()
-        """Notes and how long each took. To add here takes no lock, as there are many."""
-        self._noted: dict[Note, Noted] = {}
+        self._noted: deque[Noted] = deque()
+        """As they came, as there are many: to add here takes no lock."""
         self._mutex: Any = originals.Mutex()
         """Loops and workers in several threads add, and the test's thread drains."""
 
@@ -272,42 +269,28 @@ class Recorder:
 
     def note(self, note: Note, taken_ns: int) -> None:
         """Count a note in."""
-        uncounted = self._uncounted
-        uncounted.append((note, taken_ns))
-        if len(uncounted) >= _MOST_UNCOUNTED:
-            self._count(self._noted)
+        noted = self._noted
+        noted.append((note, 1, taken_ns, taken_ns))
+        if len(noted) >= _MOST_NOTED:
+            merged = merge_notes(self.notes())
+            self.dropped += sum(one[1] for one in merged[MOST_GROUPS:])
+            noted.extend(merged[:MOST_GROUPS])
 
-    def _count(self, noted: dict[Note, Noted]) -> None:
-        uncounted = self._uncounted
-        held = originals.acquire(self._mutex, True, _PATIENCE_S)
-        try:
-            while uncounted:
-                note, taken_ns = uncounted.popleft()
-                known = noted.get(note)
-                if known is None:
-                    if len(noted) >= MOST_GROUPS:
-                        self.dropped += 1
-                        continue
-                    known = noted[note] = Noted()
-                known.add(1, taken_ns, taken_ns)
-        except IndexError:  # a fork left the lock taken, and another thread was here meanwhile
-            return
-        finally:
-            if held:
-                originals.release(self._mutex)
-
-    def notes(self) -> dict[Note, Noted]:
+    def notes(self) -> list[Noted]:
         """Hand out the notes since the last time."""
-        if not (self._uncounted or self._noted):
-            return {}
-        noted, self._noted = self._noted, {}
-        self._count(noted)
-        return noted
+        take = self._noted.popleft
+        found = []
+        try:  # another thread may add, or take some to make them fewer
+            for _ in range(len(self._noted)):
+                found.append(take())  # noqa: PERF401 - none that is taken may be lost
+        except IndexError:
+            pass
+        return found
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing was seen since the last time."""
-        return not (self.groups or self.ready or self._uncounted or self._noted)
+    def any_seen(self) -> bool:
+        """Whether anything was seen since the last time."""
+        return bool(self.groups or self.ready or self._noted)
 
     def drain(
         self, test: str, when: Phase, source: Callable[[CallSite], CallSite] = lambda site: site

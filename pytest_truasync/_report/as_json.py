@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pytest_truasync._model import (
+    CallSite,
     Json,
     Permission,
     PoolUse,
@@ -28,45 +29,63 @@ def render(verdict: Verdict, run: RunInfo) -> str:
     One finding a line: it is as easy to compare, and to indent all of it would take ten times as
     long, in every run.
     """
+    sites = _Sites()
     lists = {
-        "violations": [_violation(one) for one in verdict.violations],
-        "warnings": [_violation(one) for one in verdict.warnings],
-        "notes": [_violation(one) for one in verdict.notes],
-        "permissions": [_permission(one, verdict.allowed) for one in verdict.permissions],
-        "pools": [_pool(one) for one in verdict.pools],
+        "violations": [_violation(one, sites) for one in verdict.violations],
+        "warnings": [_violation(one, sites) for one in verdict.warnings],
+        "notes": [_violation(one, sites) for one in verdict.notes],
+        "permissions": [_text(_permission(one, verdict.allowed)) for one in verdict.permissions],
+        "pools": [_text(_pool(one)) for one in verdict.pools],
     }
-    run_ = json.dumps({**run._asdict(), "times": dict(run.times)})
+    run_ = _text({**run._asdict(), "times": dict(run.times)})
     parts = [f'"format": {FORMAT_VERSION}', f'"run": {run_}']
     parts += (f'"{name}": {_list(rows)}' for name, rows in lists.items())
     return "{\n" + ",\n".join(f"  {part}" for part in parts) + "\n}\n"
 
 
-def _list(rows: list[Json]) -> str:
+_text: Final = json.JSONEncoder().encode
+
+
+def _list(rows: list[str]) -> str:
     if not rows:
         return "[]"
-    return "[\n    " + ",\n    ".join(map(json.dumps, rows)) + "\n  ]"
+    return "[\n    " + ",\n    ".join(rows) + "\n  ]"
 
 
-def _violation(one: Violation) -> Json:
+class _Sites(dict[CallSite, str]):
+    """The JSON text of each site, made once: those of a library are in many chains."""
+
+    def __missing__(self, site: CallSite) -> str:
+        text = self[site] = _text(site_to_json(site))
+        return text
+
+
+def _violation(one: Violation, sites: _Sites) -> str:
     seen = one.observation
-    return {
-        "code": one.rule.code,
-        "name": one.rule.name,
-        "level": one.level,
-        **site_to_json(seen.site),
-        "target": seen.target,
-        "primitive": seen.primitive,
-        "via": seen.via,
-        "inner": site_to_json(seen.inner) if seen.inner else None,
-        "chain": [site_to_json(site) for site in seen.chain],
+    head = {"code": one.rule.code, "name": one.rule.name, "level": one.level}
+    call = {"target": seen.target, "primitive": seen.primitive, "via": seen.via}
+    inner = sites[seen.inner] if seen.inner else "null"
+    rest = {
         "count": seen.count,
         "total_ms": _ms(seen.total_ns),
         "longest_ms": _ms(seen.longest_ns),
-        "tests": list(one.tests),
+        "tests": one.tests,
         "instead": one.instead,
         "detail": seen.detail,
         "pool": seen.pool,
     }
+    return _joined(
+        _text(head),
+        sites[seen.site],
+        _text(call),
+        f'{{"inner": {inner}, "chain": [{", ".join([sites[site] for site in seen.chain])}]}}',
+        _text(rest),
+    )
+
+
+def _joined(*objects: str) -> str:
+    """Return the members of several JSON objects, none of them empty, as those of one."""
+    return "{" + ", ".join([text[1:-1] for text in objects]) + "}"
 
 
 def _permission(one: Permission, allowed: Mapping[str, int]) -> Json:

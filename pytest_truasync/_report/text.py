@@ -42,8 +42,17 @@ NARROWEST: Final = 40
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 
-def write(lines: Iterable[Line], to: Callable[..., object]) -> None:
-    """Write *lines* by *to*, which is the `write` of pytest's terminal reporter or writer."""
+def write(lines: Iterable[Line], to: Callable[..., object], *, styled: bool = True) -> None:
+    """Write *lines* by *to*, which is the `write` of pytest's terminal writer.
+
+    Args:
+        lines: of text.
+        to: writes a piece.
+        styled: whether a style would be seen; if not, all is one piece.
+    """
+    if not styled:
+        to("".join(["".join([segment.text for segment in line]) + "\n" for line in lines]))
+        return
     for line in lines:
         for segment in line:
             to(segment.text, **MARKUP[segment.style])
