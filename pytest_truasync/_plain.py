@@ -1,4 +1,4 @@
-"""Import our own modules as Python does, past pytest's rewriting of asserts.
+"""Start without what a start need not have: asserts rewritten, garbage collected.
 
 pytest rewrites the modules of a plugin's distribution. Ours have no asserts, and where no bytecode
 is kept (`PYTHONDONTWRITEBYTECODE`, a read-only image) each start would compile them all anew.
@@ -6,6 +6,7 @@ is kept (`PYTHONDONTWRITEBYTECODE`, a read-only image) each start would compile 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,15 @@ def plain_imports() -> Iterator[None]:
     finally:
         for at, finder in held:
             sys.meta_path.insert(at, finder)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Put off garbage collections: what is made meanwhile stays, and is looked at ten times."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

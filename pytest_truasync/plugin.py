@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_truasync._plain import plain_imports
+from pytest_truasync._plain import no_collections, plain_imports
 
 with plain_imports():
     from pytest_truasync import _options
@@ -31,14 +31,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     settings = _settings_of(_EarlyConfig(early_config))
     if not settings or not settings.enabled or settings.show_rules or settings.explain:
         return
-    with plain_imports():  # the heavy part, only when it is asked for
-        from pytest_truasync._session import Session
-
     given = early_config.known_args_namespace
     here = bool(os.environ.get("PYTEST_XDIST_WORKER")) or not getattr(given, "numprocesses", None)
-    session = early_config.stash[_SESSION] = Session(settings, early_config.rootpath, watch=here)
-    early_config.add_cleanup(session.close)
-    session.open()
+    with no_collections():
+        with plain_imports():  # the heavy part, only when it is asked for
+            from pytest_truasync._session import Session
+        session = Session(settings, early_config.rootpath, watch=here)
+        early_config.stash[_SESSION] = session
+        early_config.add_cleanup(session.close)
+        session.open()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -309,7 +309,7 @@ class CallProbe:
         return self._wrap_lock(target, original, attempt(original), ACQUIRES[kind])
 
     # Each of these lets go of what was only passed on when the call raises: the traceback keeps its
-    # frame, and with it all that the frame holds.
+    # frame, and with it all that the frame holds. To hand on no names makes one dictionary less.
 
     def _wrap_call(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         threads = self._watch.threads
@@ -321,11 +321,11 @@ class CallProbe:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not threads or (watch := threads.get(get_ident())) is None or watch.busy:
-                    return original(*args, **kwargs)
+                    return original(*args, **kwargs) if kwargs else original(*args)
                 if watch.work is None:
                     role = role_of(getframe(1).f_code.co_filename)
                     if role is _QUIET or role is _IMPORT:  # asyncio's debug mode reads each line
-                        return original(*args, **kwargs)
+                        return original(*args, **kwargs) if kwargs else original(*args)
                 watch.busy = True
                 call, started = None, 0
                 try:
@@ -498,13 +498,13 @@ class CallProbe:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 if not threads or get_ident() not in threads:
-                    return original(*args, **kwargs)
+                    return original(*args, **kwargs) if kwargs else original(*args)
                 try:
                     at_once = gettimeout(args[0]) == 0
                 except (TypeError, IndexError):  # no socket: the call itself says so
                     at_once = True
                 if at_once:
-                    return original(*args, **kwargs)
+                    return original(*args, **kwargs) if kwargs else original(*args)
                 return observe(target, original, predicate, args, kwargs)
             except BaseException:
                 __tracebackhide__ = True

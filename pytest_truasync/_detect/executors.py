@@ -98,7 +98,6 @@ _POOL_OWNERS: Final = (
 )
 
 
-_thread_time_ns: Final[Callable[[], int]] = originals.thread_time_ns or (lambda: 0)
 _FUTURES: Final = concurrent.futures.Future.result.__code__.co_filename
 _POOL_FILE: Final = concurrent.futures.thread.__file__
 
@@ -186,13 +185,13 @@ class OffloadProbe:
         imports.when("anyio._backends._asyncio", lambda m: self._watch_anyio(patches, m))
 
     def _submit(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        threads = self._watch.threads
-        get_ident = originals.get_ident
+        threads, track, pool_of = self._watch.threads, self._track, self._executor_pool
+        get_ident, getframe = originals.get_ident, originals.getframe
 
         def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
             if get_ident() not in threads:
                 return original(self, fn, *args, **kwargs)
-            fn = track(self, fn)
+            fn = track(fn, getframe(1), f"{type(self).__name__}.submit", pool_of, self)
             try:
                 future = original(self, fn, *args, **kwargs)
             except BaseException:
@@ -200,13 +199,6 @@ class OffloadProbe:
                 raise
             _await(fn, future)
             return future
-
-        plain = concurrent.futures.thread.ThreadPoolExecutor
-
-        def track(executor: Any, fn: Any) -> Any:
-            kind = type(executor)
-            via = "ThreadPoolExecutor.submit" if kind is plain else f"{kind.__name__}.submit"
-            return self._track(fn, originals.getframe(2), via, self._executor_pool, executor)
 
         return submit
 
@@ -411,15 +403,15 @@ class OffloadProbe:
         return pool
 
     def _executor_pool(self, executor: Any, site: CallSite) -> Pool:
-        pool = self._known_pool(executor)
-        if pool is None:
-            capacity = executor._max_workers
-            name = type(executor).__name__
-            default = executor._thread_name_prefix == "asyncio"
-            shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
-            key = shown if default else f"{shown} used at {site}"
-            pool = self._new_pool(executor, key, shown, capacity)
-        return pool
+        known = self._pool_of.get(id(executor))
+        if known is not None and known[0]() is executor:
+            return known[1]
+        capacity = executor._max_workers
+        name = type(executor).__name__
+        default = executor._thread_name_prefix == "asyncio"
+        shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
+        key = shown if default else f"{shown} used at {site}"
+        return self._new_pool(executor, key, shown, capacity)
 
     def _limiter_pool(self, limiter: Any, name: str = "") -> Pool:
         """Return the pool of a limiter of anyio or trio, whose threads have no other bound."""
@@ -458,45 +450,38 @@ class OffloadProbe:
         if self._off or isinstance(function, Offloaded):
             return function
         try:
-            work = self._offload(function, frame, via, pool_of, owner, bare)
+            handover = self._handover(frame, via, bare)
+            if handover.loops_own:
+                return function
+            site = handover.site or self._origin()
+            pool = self._pool_by(pool_of, owner, site or handover.fallback) if pool_of else None
+            number, permission = next(self._numbers), PERMISSION.get()
+            if pool is not None:
+                pool.submitted(number, site, permission)
+                if not pool.used and len(self.used_pools) < _MOST_POOLS:
+                    pool.used = True
+                    self.used_pools[pool] = None
+            now = self._clock()
+            work = Offload(number, function, handover, site, permission, pool, now, bare)
+            if not (bare or many) and (name := self._file_work(function)):
+                work.called = name
+                work.touched = [name]
+                return FileWork(self, work)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
             return function
-        if work is None:
-            return function
-        if not (bare or many) and (name := self._file_work(function)):
-            work.called = name
-            work.touched = [name]
-            return FileWork(self, work)
         raw = work.via == _RAW_THREAD and can_tell_unraisable()
         return Offloaded(self, work, raw=raw, many=many)
 
-    def _offload(
-        self,
-        function: Any,
-        frame: FrameType,
-        via: str,
-        pool_of: Callable[[Any, CallSite], Pool | None] | None,
-        owner: Any,
-        bare: bool,
-    ) -> Offload | None:
-        handover = self._handover(frame, via, bare)
-        if handover.loops_own:
-            return None
-        site = handover.site or self._origin()
+    @staticmethod
+    def _pool_by(
+        pool_of: Callable[[Any, CallSite], Pool | None], owner: Any, site: CallSite
+    ) -> Pool | None:
         try:
-            pool = pool_of(owner, site or handover.fallback) if pool_of is not None else None
+            return pool_of(owner, site)
         except TypeError:  # a limiter or executor of a kind that no weak reference can be made to
-            pool = None
-        number = next(self._numbers)
-        permission = PERMISSION.get()
-        if pool is not None:
-            pool.submitted(number, site, permission)
-            if not pool.used and len(self.used_pools) < _MOST_POOLS:
-                pool.used = True
-                self.used_pools[pool] = None
-        return Offload(number, function, handover, site, permission, pool, self._clock(), bare)
+            return None
 
     def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
         """Return what is the same each time that the lines on the stack hand over some work.
@@ -613,19 +598,20 @@ class OffloadProbe:
             self._guard.broken("offloads", error)
 
     def begin_file_work(self, work: Offload) -> int:
-        """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
+        """Take note that *work* begins, which needs no watching; return the time."""
+        now = self._clock()
         try:
             if work.pool is not None:
-                work.pool.started(work.number, self._clock() - work.submitted_ns)
+                work.pool.started(work.number, now - work.submitted_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
-        return _thread_time_ns()
+        return now
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:
-        """Take note that it was done, where it began with that CPU time."""
+        """Take note that it was done, which began at that time."""
         try:
-            taken_ns = _thread_time_ns() - began_ns
+            taken_ns = self._clock() - began_ns
             if work.pool is not None:
                 work.pool.running -= 1
             self._take_note(self._note(work, work.called, work.called), taken_ns)

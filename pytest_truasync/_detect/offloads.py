@@ -197,10 +197,10 @@ class Runner(Protocol):
         """Watch the calling thread for it no longer, and judge what was done."""
 
     def begin_file_work(self, work: Offload) -> int:
-        """Take note that *work* begins, which needs no watching; return the thread's CPU time."""
+        """Take note that *work* begins, which needs no watching; return the time."""
 
     def end_file_work(self, work: Offload, began_ns: int) -> None:
-        """Take note that it was done, where it began with that CPU time."""
+        """Take note that it was done, which began at that time."""
 
 
 class Offloaded:
@@ -393,7 +393,8 @@ class OffloadJudge:
             )
         if seen or work.told:
             return seen
-        waited, cpu = self._unseen(work, before)
+        wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
+        waited = self._unseen(work, before, wall_ns)
         if waited and (work.answered or not work.bare):
             name = work.name
             text = "no probe explains what it waited for: a driver in C?"
@@ -412,7 +413,7 @@ class OffloadJudge:
                 )
             ]
         if on is not None:
-            self._recorder.note(self.note(work, work.name, work.doing), cpu)
+            self._recorder.note(self.note(work, work.name, work.doing), wall_ns)
         return seen
 
     def note(self, work: Offload, name: str, text: str) -> Note:
@@ -432,33 +433,30 @@ class OffloadJudge:
                 handover.notes[key] = note
         return note
 
-    def _unseen(self, work: Offload, before: Clocks | None) -> tuple[int, int]:
-        """Return the wall time that nothing explains, 0 if there is none to speak of, and CPU.
+    def _unseen(self, work: Offload, before: Clocks | None, wall_ns: int) -> int:
+        """Return the wall time that nothing explains, 0 if there is none to speak of.
 
         Wall time less CPU time is waiting: for I/O, for the GIL, or for a turn on the processor.
         While a thread waits for the GIL another one computes, and the wait is cut into slices of
         5 ms; while it waits for a turn, it stands in the queue for a processor.
         """
-        thread_time_ns = originals.thread_time_ns
-        if before is None or thread_time_ns is None or work.cut:
-            return 0, 0
-        cpu = thread_time_ns() - before.thread_ns
-        if originals.clock_ns() - before.wall_ns - cpu - work.explained_ns < UNSEEN_WAIT_NS:
-            return 0, cpu
+        if before is None or work.cut or wall_ns - work.explained_ns < UNSEEN_WAIT_NS:
+            return 0
         if (after := read_clocks()) is None:
-            return 0, cpu
+            return 0
+        cpu = after.thread_ns - before.thread_ns
         waited = after.wall_ns - before.wall_ns - cpu - work.explained_ns
         if waited >= UNSEEN_WAIT_NS and before.delay_ns >= 0:
             delay_ns = _ask_delay(native_id(), after.wall_ns)
             waited -= max(0, delay_ns - before.delay_ns)
         others = after.process_ns - before.process_ns - cpu
         if waited < UNSEEN_WAIT_NS or others > waited // 2:
-            return 0, cpu
+            return 0
         if before.switches >= 0:
             switches = after.switches - before.switches
             if switches == 0 or waited // switches < UNSEEN_PER_SWITCH_NS:
-                return 0, cpu
-        return waited, cpu
+                return 0
+        return waited
 
     def _observation(
         self,
