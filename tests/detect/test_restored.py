@@ -284,7 +284,7 @@ def test_faults_of_a_probe_are_reported_and_the_test_goes_on(pytester: pytest.Py
             raise LookupError("injected 2")
 
         callread.CallReader.read = fail
-        executors.OffloadProbe._offload = broken
+        executors.OffloadProbe._handover = broken
         """,
         test_goes_on="""
         import asyncio, os, time
