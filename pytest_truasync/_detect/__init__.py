@@ -17,6 +17,7 @@ from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.drivers import DriverProbe
 from pytest_truasync._detect.executors import OffloadProbe
 from pytest_truasync._detect.files import FileSorter
+from pytest_truasync._detect.filework import FileCalls
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.lag import LagProbe
 from pytest_truasync._detect.loops import LoopProbe
@@ -125,13 +126,14 @@ class Detector:
             guard=self,
             clock=clock,
         )
+        files = FileCalls()
         self._offloads = OffloadProbe(
             self._watch,
             reader,
             offload_codes=offload_codes,
             origin=self._loops.origin,
             waited_at=self._lag.waited_at,
-            file_work=lambda function: self._calls.file_work(function),
+            file_work=files.name_of,
             guard=self,
             clock=clock,
         )
@@ -152,6 +154,7 @@ class Detector:
             audited=audited,
             harmless=base.harmless,
             heavy=offload_codes,
+            files=files,
             guard=self,
             clock=clock,
         )

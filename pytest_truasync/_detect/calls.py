@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import select
 from collections.abc import Callable, Container, Iterable, Mapping
-from contextvars import Context
 from functools import partial
 from types import (
     BuiltinFunctionType,
     FrameType,
     FunctionType,
     MethodDescriptorType,
-    MethodType,
     ModuleType,
     WrapperDescriptorType,
 )
@@ -22,8 +19,8 @@ from pytest_truasync._detect import originals, waits
 from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS, Attempt
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
+from pytest_truasync._detect.filework import FileCalls
 from pytest_truasync._detect.imports import ImportHooks, Then
-from pytest_truasync._detect.offloads import are_plain
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
@@ -98,6 +95,7 @@ class CallProbe:
         audited: audit event → target.
         harmless: target → what tells of the arguments of a call that it cannot block.
         heavy: rules of calls that are at fault in an offload, too.
+        files: hears of what stands in for the others.
         guard: hears of faults.
         clock: nanoseconds.
     """
@@ -112,10 +110,12 @@ class CallProbe:
         audited: Mapping[str, Target],
         harmless: Mapping[str, Callable[..., bool]],
         heavy: Container[str],
+        files: FileCalls,
         guard: Guard,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
         self._heavy = heavy
+        self._files = files
         self._watch = watch
         self._sorter = sorter
         self._read = read
@@ -126,8 +126,6 @@ class CallProbe:
         self._clock = clock
         self._off: set[str] = set()
         self._twins: dict[int, Any] = {}
-        self._light: dict[int, str] = {}
-        """Number of what stands in for a callable → name of its target, where that is light."""
         self._ours: set[int] = set()
         self._aliased = False
 
@@ -164,7 +162,8 @@ class CallProbe:
         if twin is None:
             twin = builtin_twin(original, self._wrap(target, original))
             self._twins[id(original)] = twin
-            self._note_light(target, twin)
+            if self._is_light(target):
+                self._files.add(twin, target.name)
             self._join_sets(patches, original, twin)
         self._put(patches, owner, name, twin)
 
@@ -174,45 +173,13 @@ class CallProbe:
         """Replace a method, also where a class below has it by itself, as pytest-socket does."""
         new = dress(original, self._wrap(target, original))
         self._twins[id(original)] = new
-        self._note_light(target, new)
+        if self._is_light(target):
+            self._files.add(new, target.name)
         patches.callback(_let_go, owner, name, new, original)
         self._put(patches, owner, name, new)
         for below in _subclasses(owner):
             if vars(below).get(name) is original:
                 self._put(patches, below, name, new)
-
-    def _note_light(self, target: Target, new: Any) -> None:
-        if self._is_light(target):
-            self._light[id(new)] = target.name
-
-    def file_work(self, function: Any) -> str:
-        """Return the name of the one call that *function* is, if it is one on files and no more.
-
-        What threads are for: there is nothing in it to watch. It may call no code of the user's.
-        """
-        args: tuple[Any, ...] = ()
-        named: Mapping[str, Any] = {}
-        if type(function) is partial:
-            args, named, function = function.args, function.keywords, function.func
-        kind = type(function)
-        if kind is MethodType:
-            found = self._light.get(id(function.__func__), "")
-            return found if not found or are_plain((*args, *named.values())) else ""
-        if kind is not BuiltinFunctionType:
-            return ""
-        if not are_plain(named.values()):
-            return ""
-        if function is _open:
-            return "open" if are_plain(args) else ""
-        owner = function.__self__
-        if type(owner) in _BUFFERED:
-            file_like = function.__name__ != "writelines" and is_of_file(owner) and are_plain(args)
-            return f"io.{type(owner).__name__}.{function.__name__}" if file_like else ""
-        if type(owner) is Context and args and not named:  # as `asyncio.to_thread` hands it over
-            return self.file_work(args[0]) if are_plain(args[1:]) else ""
-        if not are_plain(args):
-            return ""
-        return self._light.get(id(function), "")
 
     def _put(self, patches: PatchStack, owner: type | ModuleType, name: str, new: Any) -> None:
         self._ours.add(id(new))
@@ -658,23 +625,6 @@ class CallProbe:
             call.running = False
             raise refusal
         return call
-
-
-# Files.
-
-_open: Final = io.open
-_BUFFERED: Final = frozenset(
-    {io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper}
-)
-
-
-def is_of_file(stream: Any) -> bool:
-    """Tell whether a stream of the interpreter's reads and writes a file, not a socket, say."""
-    try:
-        buffer = stream.buffer if type(stream) is io.TextIOWrapper else stream
-        return type(buffer) in _BUFFERED and type(buffer.raw) is io.FileIO
-    except (AttributeError, ValueError):  # closed, detached, or of another make
-        return False
 
 
 # Finding the callables.

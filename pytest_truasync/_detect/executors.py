@@ -111,7 +111,7 @@ class OffloadProbe:
         offload_codes: rule of a blocking call → rule of the same inside an offload.
         origin: the user's line that made the running task.
         waited_at: the line in a worker on which it was seen to wait for longest.
-        file_work: see `CallProbe`.
+        file_work: see `FileCalls.name_of`.
         guard: hears of faults.
         clock: nanoseconds.
     """

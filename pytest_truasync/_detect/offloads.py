@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
-from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, Protocol
 
@@ -21,6 +20,7 @@ from pytest_truasync._detect.clocks import (
     own_cpu_clock,
     queue_delay_ns,
 )
+from pytest_truasync._detect.filework import are_plain
 from pytest_truasync._detect.pools import Pool
 from pytest_truasync._detect.recorder import Call, Group, Note, Recorder, ThreadWatch
 from pytest_truasync._detect.standins import unraisable_in_thread
@@ -175,16 +175,6 @@ class Offload:
             new = Group(call)  # before the look-up: `settle` may take the groups meanwhile
             group = self.groups.setdefault(key, new)
         group.add(call)
-
-
-_PLAIN: Final = frozenset(
-    {str, bytes, bytearray, memoryview, int, bool, float, type(None), type(Path())}
-)
-
-
-def are_plain(values: Iterable[Any]) -> bool:
-    """Tell whether *values* bring no code of the user's, as an opener of files or a path may."""
-    return _PLAIN.issuperset(map(type, values))
 
 
 class Runner(Protocol):
