@@ -6,14 +6,16 @@ allows is not judged test by test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pytest_truasync._model import CallSite, Observation, Phase, PoolUse, Violation
-from pytest_truasync._verdict import Policy, judge_alone
+from pytest_truasync._model import CallSite, Observation, Phase, PoolUse, Verdict, Violation
+from pytest_truasync._verdict import Policy, judge_alone, with_violations
 
 if TYPE_CHECKING:
     from pytest_truasync._detect.recorder import Note, Noted
+
+_MOST_TALLIES: Final = 2_000
 
 Held: TypeAlias = "list[tuple[Phase, list[Noted]]]"
 """Notes of one test, by phase."""
@@ -33,9 +35,17 @@ class _Tally:
 
 
 class NoteBook:
-    """Keeps the notes of all tests, and the use of pools in tests of which nothing else is said."""
+    """Keeps the notes of all tests, and the use of pools in tests of which nothing else is said.
 
-    def __init__(self) -> None:
+    Args:
+        policy: what to judge by.
+        source: gives a line its text.
+    """
+
+    def __init__(self, policy: Policy, source: Source) -> None:
+        self._policy = policy
+        self._source = source
+        self._judged = Verdict()
         self._tallies: dict[Note, _Tally] = {}
         self._pools: dict[str, PoolUse] = {}
 
@@ -53,6 +63,8 @@ class NoteBook:
                     tally.longest_ns = longest_ns
                 if tally.tests.setdefault(test, when) > when:
                     tally.tests[test] = when
+        if len(tallies) >= _MOST_TALLIES:  # work with no line of the user's has a note each
+            self._judge()
 
     def keep_pools(self, pools: Iterable[PoolUse]) -> None:
         """Take in how full pools were in one test."""
@@ -65,15 +77,21 @@ class NoteBook:
         """The use of each pool."""
         return tuple(self._pools.values())
 
-    def judge(self, policy: Policy, source: Source) -> Iterator[Violation]:
-        """Hand out what the rules make of the notes, each once."""
-        for note, tally in self._tallies.items():
+    def judge(self) -> tuple[Violation, ...]:
+        """Return what the rules make of the notes."""
+        self._judge()
+        judged = self._judged
+        return (*judged.violations, *judged.warnings, *judged.notes)
+
+    def _judge(self) -> None:
+        tallies, self._tallies = self._tallies, {}
+        found = []
+        for note, tally in tallies.items():
             test = min(tally.tests)
             noted = (note, tally.count, tally.total_ns, tally.longest_ns)
-            seen = observation(noted, test, tally.tests[test], source)
-            judged = judge_alone(seen, tally.tests, policy)
-            if judged is not None:
-                yield judged
+            seen = observation(noted, test, tally.tests[test], self._source)
+            found.append(judge_alone(seen, tally.tests, self._policy))
+        self._judged = with_violations(self._judged, filter(None, found))
 
 
 def observation(noted: Noted, test: str, when: Phase, source: Source) -> Observation:

@@ -74,7 +74,7 @@ class Session:
         self._held_notes: Held = []
         self._held_pools: list[PoolUse] = []
         self._verdicts: list[Verdict] = []
-        self._book = NoteBook()
+        self._book = NoteBook(self._policy, self._source)
         self._tests: set[str] = set()
         self._total = Verdict()
         self._errors: list[str] = []
@@ -262,7 +262,7 @@ class Session:
         """
         self._verdicts.append(judge(self._news("teardown"), (), self._policy))
         verdicts, self._verdicts = self._verdicts, []
-        book, self._book = self._book, NoteBook()
+        book, self._book = self._book, NoteBook(self._policy, self._source)
         total = merge([*verdicts, Verdict(pools=book.pools)])
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:
@@ -274,8 +274,7 @@ class Session:
             strict=self.settings.strict_allow,
             policy=self._policy,
         )
-        notes = book.judge(self._policy, self._source)
-        self._total = with_violations(total, (*said, *notes))
+        self._total = with_violations(total, (*said, *book.judge()))
         run = RunInfo(
             plugin=__version__,
             python=platform.python_version(),

@@ -350,16 +350,13 @@ class CallProbe:
             try:
                 if not threads or (watch := threads.get(get_ident())) is None:
                     return original(poller, timeout, maxevents)
-                if poller is not watch.poller:
-                    if not asks_for_events(getframe(1), watch.loop):
-                        return observe(
-                            target, original, predicate, (poller, timeout, maxevents), {}
-                        )
-                    watch.poller = poller
                 if timeout == 0:  # as each round of a busy loop asks
-                    if (now := clock()) >= watch.renew_ns:
+                    now = clock()
+                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.loop):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
+                if not asks_for_events(getframe(1), watch.loop):
+                    return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over
                 watch.parked = True

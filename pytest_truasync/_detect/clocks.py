@@ -29,6 +29,8 @@ PROMPT_NS: Final = 2_000_000
 _TURN_NS: Final = 50_000_000
 """No thread stands longer in the queue at once, where others of its process get their turns. Linux
 6.12 and later count the sleep of a thread as such when they move it to another processor."""
+_IDLE: Final = 0.05
+"""Who computes for no more of the time than this hardly ever stands in the queue."""
 
 _INTERVALS: Final = 2
 _SWITCHES: Final = 0.1
@@ -125,7 +127,7 @@ def held(
     if after.delay_ns >= 0:
         turns = after.turns - before.turns
         delay = after.delay_ns - before.delay_ns
-        if starved:
+        if starved and cpu < wall * _IDLE:
             delay = min(delay, max(1, turns) * _TURN_NS + queued_ns)
         waited = max(0, waited - delay)
     elif not punctual:

@@ -406,12 +406,12 @@ class OffloadProbe:
         known = self._pool_of.get(id(executor))
         if known is not None and known[0]() is executor:
             return known[1]
-        capacity = executor._max_workers
+        most = executor._max_workers
         name = type(executor).__name__
         default = executor._thread_name_prefix == "asyncio"
-        shown = "asyncio's default executor" if default else f"{name}(max_workers={capacity})"
+        shown = "asyncio's default executor" if default else f"{name}(max_workers={most})"
         key = shown if default else f"{shown} used at {site}"
-        return self._new_pool(executor, key, shown, capacity)
+        return self._new_pool(executor, key, shown, most or 0)  # a class of the user's has none
 
     def _limiter_pool(self, limiter: Any, name: str = "") -> Pool:
         """Return the pool of a limiter of anyio or trio, whose threads have no other bound."""
@@ -458,8 +458,7 @@ class OffloadProbe:
             number, permission = next(self._numbers), PERMISSION.get()
             if pool is not None:
                 pool.submitted(number, site, permission)
-                if not pool.used and len(self.used_pools) < _MOST_POOLS:
-                    pool.used = True
+                if len(self.used_pools) < _MOST_POOLS:
                     self.used_pools[pool] = None
             now = self._clock()
             work = Offload(number, function, handover, site, permission, pool, now, bare)
@@ -613,7 +612,7 @@ class OffloadProbe:
         try:
             taken_ns = self._clock() - began_ns
             if work.pool is not None:
-                work.pool.running -= 1
+                work.pool.ended()
             self._take_note(self._note(work, work.called, work.called), taken_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
@@ -656,10 +655,8 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        pools, self.used_pools = list(self.used_pools), {}
-        for pool in pools:
-            pool.used = False
-        return [use for pool in pools if (use := pool.take()) is not None]
+        pools, self.used_pools = self.used_pools, {}
+        return [use for pool in list(pools) if (use := pool.take()) is not None]
 
 
 def _await(tracked: Any, answer: Any) -> None:

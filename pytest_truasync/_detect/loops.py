@@ -116,7 +116,7 @@ class LoopProbe:
         if known is None or known.loop is None:
             return
         self._watch.pop(known)
-        known.loop = known.poller = None  # they are not ours to keep
+        known.loop = None  # it is not ours to keep
 
     def _watch_uvloop(self, patches: PatchStack, uvloop: ModuleType) -> None:
         original = uvloop.Loop.run_forever

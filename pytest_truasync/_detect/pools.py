@@ -19,8 +19,6 @@ class Pool:
 
     running: int = 0
     calls: int = 0
-    used: bool = False
-    """It is among those to report on."""
     peak_running: int = 0
     peak_queued: int = 0
     longest_wait_ns: int = 0
@@ -34,35 +32,27 @@ class Pool:
         self.capacity = capacity
         self.waiting: dict[int, weakref.ref[Any] | None] = {}
         """Number of a call that stands in the queue → its future or coroutine, as soon as it is
-        known. One that is cancelled there never runs; it does not count when that is gone."""
+        known. One that is cancelled there never runs, and goes when that is gone."""
 
     def submitted(self, call: int, site: CallSite | None, permission: str) -> None:
         """One more call stands in the queue; take the length of what stands behind a full pool."""
         if not self.calls:
             self.site, self.permission = site, permission
         self.calls += 1
-        self.waiting[call] = None
-        if len(self.waiting) + self.running > self.capacity > 0:
-            self._note_queue()
+        self.queued(call)
 
     def queued(self, call: int) -> None:
-        """A call stands in the queue, which will be submitted later."""
+        """A call stands in the queue."""
         self.waiting[call] = None
-        self._note_queue()
-
-    def _note_queue(self) -> None:
-        waiting = self.waiting
-        for call, ref in list(waiting.items()):
-            if ref is not None and ref() is None:
-                waiting.pop(call, None)
         if self.capacity:
-            queue = len(waiting) - max(0, self.capacity - self.running)
-            self.peak_queued = max(self.peak_queued, queue)
+            waiting = len(self.waiting) - max(0, self.capacity - self.running)
+            self.peak_queued = max(self.peak_queued, waiting)
 
     def awaited(self, call: int, answer: Any) -> None:
         """Take note of the future or coroutine of a call that may still stand in the queue."""
         if call in self.waiting:
-            self.waiting[call] = weakref.ref(answer)
+            waiting = self.waiting
+            waiting[call] = weakref.ref(answer, lambda _: waiting.pop(call, None))
 
     def withdrawn(self, call: int) -> None:
         """A call was refused."""
@@ -86,10 +76,7 @@ class Pool:
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*, and runs."""
         # Those that a free worker takes at once were in no queue.
-        self.waiting.pop(call, None)
-        self.total_wait_ns += waited_ns
-        if waited_ns > self.longest_wait_ns:
-            self.longest_wait_ns = waited_ns
+        self.left(call, waited_ns)
         self.running += 1
         if self.running > self.peak_running:
             self.peak_running = self.running

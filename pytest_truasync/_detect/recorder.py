@@ -124,7 +124,6 @@ class ThreadWatch:
         "explained_ns",
         "loop",
         "parked",
-        "poller",
         "renew_ns",
         "rested",
         "sink",
@@ -149,8 +148,6 @@ class ThreadWatch:
         """The same, between two loops."""
         self.parked = False
         """The loop waits for events: nothing is held."""
-        self.poller: Any = None
-        """What the loop asks for events, as soon as it has."""
         self.renew_ns = 0
         """From when on it is of use to say again that the loop has come round."""
 
@@ -272,19 +269,29 @@ class Recorder:
         noted = self._noted
         noted.append((note, 1, taken_ns, taken_ns))
         if len(noted) >= _MOST_NOTED:
-            merged = merge_notes(self.notes())
-            self.dropped += sum(one[1] for one in merged[MOST_GROUPS:])
-            noted.extend(merged[:MOST_GROUPS])
+            self._take_notes(make_fewer=True)
 
     def notes(self) -> list[Noted]:
         """Hand out the notes since the last time."""
-        take = self._noted.popleft
-        found = []
-        try:  # another thread may add, or take some to make them fewer
-            for _ in range(len(self._noted)):
-                found.append(take())  # noqa: PERF401 - none that is taken may be lost
-        except IndexError:
-            pass
+        return self._take_notes() if self._noted else []
+
+    def _take_notes(self, *, make_fewer: bool = False) -> list[Noted]:
+        """Return all notes; with *make_fewer* they stay, those that are alike as one."""
+        noted = self._noted
+        found: list[Noted] = []
+        held = originals.acquire(self._mutex, True, _PATIENCE_S)
+        try:
+            for _ in range(len(noted)):  # other threads may add to them meanwhile
+                found.append(noted.popleft())  # noqa: PERF401 - none that is taken may be lost
+            if make_fewer:
+                merged = merge_notes(found)
+                self.dropped += sum(one[1] for one in merged[MOST_GROUPS:])
+                noted.extend(merged[:MOST_GROUPS])
+        except IndexError:  # a fork left the lock taken, and another thread was here meanwhile
+            return found
+        finally:
+            if held:
+                originals.release(self._mutex)
         return found
 
     @property

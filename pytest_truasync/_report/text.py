@@ -48,15 +48,15 @@ def write(lines: Iterable[Line], to: Callable[..., object], *, styled: bool = Tr
     Args:
         lines: of text.
         to: writes a piece.
-        styled: whether a style would be seen; if not, all is one piece.
+        styled: whether a style would be seen; if not, a line is one piece.
     """
-    if not styled:
-        to("".join(["".join([segment.text for segment in line]) + "\n" for line in lines]))
-        return
     for line in lines:
-        for segment in line:
-            to(segment.text, **MARKUP[segment.style])
-        to("\n")
+        if styled:
+            for segment in line:
+                to(segment.text, **MARKUP[segment.style])
+        else:
+            to("".join([segment.text for segment in line]))
+        to("\n")  # apart: a text that the stream cannot encode is escaped whole
 
 
 def plain(lines: Iterable[Line]) -> str:

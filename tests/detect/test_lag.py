@@ -68,6 +68,8 @@ START = reading(0)
         (reading(300, 0, process=2, turns=1), {"starved": True}, 0, 300),
         # the system says that it stood in the queue at once, while others got their turns
         (reading(300, 0, delay=299, turns=2), {"starved": True}, 0, 200),
+        # it computes whenever it is let: it may well have stood there, behind others
+        (reading(300, 20, delay=279, turns=2), {"starved": True}, 20, 0),
         # so did the sampler, so that is what the machine is like
         (reading(300, 0, delay=299, turns=2), {"starved": True, "queued_ns": 250 * MS}, 0, 0),
         # no queue to ask: only a sampler that is on time can tell

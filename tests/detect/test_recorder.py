@@ -6,7 +6,15 @@ import threading
 import tracemalloc
 from typing import Any
 
-from pytest_truasync._detect.recorder import MOST_GROUPS, Call, Recorder, ThreadWatch, Watch
+from pytest_truasync._detect.recorder import (
+    MOST_GROUPS,
+    Call,
+    Note,
+    Recorder,
+    ThreadWatch,
+    Watch,
+    merge_notes,
+)
 from pytest_truasync._model import CallSite, Observation
 
 HERE = CallSite("app.py", 3, "load")
@@ -112,6 +120,28 @@ class TestRecorder:
         assert after - before < 10_000
         (one,) = recorder.drain("", "call")
         assert one.count == 100_001
+
+    def test_notes_take_the_room_of_those_that_differ(self) -> None:
+        recorder = Recorder()
+        often, other = Note(observation()), Note(observation())
+        tracemalloc.start()
+        try:
+            for _ in range(100_000):
+                recorder.note(often, 2)
+            recorder.note(other, 5)
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert taken < 3_000_000
+        assert merge_notes(recorder.notes()) == [(often, 100_000, 200_000, 2), (other, 1, 5, 5)]
+        assert not recorder.notes()
+        assert not recorder.any_seen
+
+    def test_notes_that_all_differ_are_bounded_and_the_rest_is_counted(self) -> None:
+        recorder = Recorder()
+        for _ in range(2 * MOST_GROUPS):
+            recorder.note(Note(observation()), 1)
+        assert len(recorder.notes()) == recorder.dropped == MOST_GROUPS
 
     def test_100_000_lines_are_bounded_and_the_rest_is_counted(self) -> None:
         recorder = Recorder()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterable
 from io import StringIO
@@ -73,6 +74,19 @@ def test_lines_fit_but_for_what_cannot_be_broken() -> None:
 def test_nothing_to_say() -> None:
     assert summary(Verdict()) == ()
     assert plain([total(Verdict())]) == "truasync: no violations"
+
+
+def test_a_stream_that_lacks_a_sign_keeps_its_lines() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii", newline="\n")
+    seen = OBSERVATIONS[0]._replace(site=SLEEP._replace(source="time.sleep(1)  # schläft"))
+    lines = summary(judge([seen], [], Policy()), 1)
+    for styled in (True, False):
+        write(lines, TerminalWriter(stream).write, styled=styled)
+    stream.flush()
+    written = stream.buffer.getvalue().decode().splitlines()
+    assert len(written) == 2 * len(lines)
+    assert written[: len(lines)] == written[len(lines) :]
+    assert any(line.endswith("schl\\xe4ft") for line in written)
 
 
 def test_notes_alone() -> None:

@@ -1,6 +1,7 @@
 """Processes, the network, the console and sqlite3."""
 
 import http.client
+import asyncio
 import os
 import select
 import socket
@@ -29,6 +30,11 @@ async def test_sockets(server):
         sock.sendall(b"hello")  # expect: TRU270 socket.socket.sendall
         sock.recv(100)  # expect: TRU270 socket.socket.recv
         select.select([], [], [], 0.001)  # expect: TRU272 select.select
+
+
+async def test_the_selector_of_the_loop_itself():
+    await asyncio.sleep(0.001)
+    asyncio.get_running_loop()._selector.select(0.001)  # expect: TRU272 selectors.EpollSelector.select
 
 
 async def test_names():

@@ -1,6 +1,7 @@
 """How full a pool was."""
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,3 +58,23 @@ def test_a_limiter_of_tasks_is_no_pool():
                 nursery.start_soon(work)
 
     trio.run(main)
+
+
+class Unbounded(ThreadPoolExecutor):
+    """A thread for each call."""
+
+    def __init__(self):
+        super().__init__()
+        self._max_workers = None
+
+    def _adjust_thread_count(self):
+        threading.Thread(target=self._work_one).start()  # note: TRU302 test_pools.Unbounded._work_one via threading.Thread
+
+    def _work_one(self):
+        self._work_queue.get().run()
+
+
+async def test_no_bound():
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(Unbounded(), time.sleep, 0.001)  # expect: TRU351 time.sleep via loop.run_in_executor
+    await asyncio.to_thread(time.sleep, 0.001)  # expect: TRU351 time.sleep via asyncio.to_thread
