@@ -18,9 +18,6 @@ WAKES_NS: Final = 10_000_000
 """A thread that waits for the GIL wakes every 5 ms to ask for it again; one that wakes less often
 than this waits for something else."""
 
-STALE_NS: Final = 100_000_000
-"""A reading of the queue older than this is taken anew."""
-
 LATE_NS: Final = 10_000_000
 """A sampler that wakes so much too late did not merely wait for its turn at the GIL."""
 PROMPT_NS: Final = 2_000_000
@@ -173,7 +170,7 @@ class ThreadClocks:
         """Tell whether the thread is on a processor now, or in the queue for one."""
         return _state_of(self.native) == b"R"
 
-    def read_all(self, stale_ns: int = STALE_NS) -> Reading:
+    def read_all(self, stale_ns: int) -> Reading:
         """Return the clocks now, with a time in the queue that is not older than *stale_ns*."""
         reading = self.read()
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:

@@ -14,7 +14,6 @@ from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.callsite import FrameReader, name_of
 from pytest_truasync._detect.clocks import (
-    STALE_NS,
     Clocks,
     native_id,
     own_cpu_clock,
@@ -34,6 +33,9 @@ UNSEEN_PER_SWITCH_NS: Final = 15_000_000
 
 NEW_NS: Final = 2_000_000
 """A thread that has computed for less has hardly lived."""
+
+_STALE_NS: Final = 100_000_000
+"""A time in the queue that was asked for longer ago than this is asked for anew."""
 
 _MOST_THREADS: Final = 1_000
 _MOST_NAMES: Final = 5_000
@@ -310,7 +312,7 @@ def read_clocks() -> Clocks | None:
     if cpu_ns > NEW_NS:
         thread = native_id()  # the other number is given again to the next thread
         asked_ns, delay_ns = _delays.get(thread, (0, 0))
-        if now - asked_ns > STALE_NS:
+        if now - asked_ns > _STALE_NS:
             delay_ns = _ask_delay(thread, now)
     switches = usage().ru_nvcsw if usage is not None else -1
     return Clocks(now, cpu_ns, originals.process_time_ns(), switches, delay_ns, own_cpu_clock())
