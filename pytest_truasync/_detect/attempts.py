@@ -12,8 +12,12 @@ from pytest_truasync._detect import originals
 Attempt = Callable[[tuple[Any, ...], dict[str, Any]], tuple[bool, Any]]
 
 
+FOREVER: Final = -1
+"""The timeout of a lock that waits until it is free."""
+
+
 def _lock_attempt(
-    original: Callable[..., Any], blocking: str = "blocking", forever: int | None = -1
+    original: Callable[..., Any], blocking: str = "blocking", forever: int | None = FOREVER
 ) -> Attempt:
     """`acquire`, with the name of its first argument and the timeout that waits for ever."""
     names = (blocking, "timeout")

@@ -16,7 +16,7 @@ from types import (
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals, waits
-from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, LOCKS, Attempt
+from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, FOREVER, LOCKS, Attempt
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.filework import FileCalls
@@ -343,7 +343,11 @@ class CallProbe:
         """What asyncio and trio call in each round: the loop's own calls are let through."""
         threads, observe = self._watch.threads, self._observe
         clock, come_round = self._clock, self._watch.come_round
-        get_ident, getframe = originals.get_ident, originals.getframe
+        get_ident, getframe, module_at = (
+            originals.get_ident,
+            originals.getframe,
+            originals.module_at,
+        )
         predicate = self._predicate(target)
 
         def wrapper(poller: Any, /, timeout: Any = None, maxevents: Any = -1) -> Any:
@@ -355,7 +359,10 @@ class CallProbe:
                     if now >= watch.renew_ns and asks_for_events(getframe(1), watch.loop):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
-                if not asks_for_events(getframe(1), watch.loop):
+                if not (
+                    (module_at(1) == "selectors" and module_at(2) == "asyncio.base_events")
+                    or asks_for_events(getframe(1), watch.loop)
+                ):
                     return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over
@@ -425,30 +432,32 @@ class CallProbe:
         threads, get_ident = self._watch.threads, originals.get_ident
         observe_attempt = self._observe_attempt
 
-        def enter(lock: Any, /, *more: Any) -> Any:
+        def enter(lock: Any, /) -> Any:
             try:
-                if not more and acquire(lock, False):
+                if acquire(lock, False):
                     return True
                 if not threads or get_ident() not in threads:
-                    return original(lock, *more)
-                return observe_attempt(target, original, attempt, (lock, *more), {})
+                    return original(lock)
+                return observe_attempt(target, original, attempt, (lock,), {})
             except BaseException:
                 __tracebackhide__ = True
-                del lock, more
+                del lock
                 raise
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(lock: Any, /, blocking: Any = True, timeout: Any = FOREVER) -> Any:
             try:
-                if len(args) == 1 and not kwargs and acquire(args[0], False):
-                    return True
-                if len(args) == 2 and args[1] is False:
-                    return original(*args, **kwargs)
+                if timeout is FOREVER:
+                    if blocking is True:
+                        if acquire(lock, False):
+                            return True
+                    elif blocking is False:
+                        return acquire(lock, False)
                 if not threads or get_ident() not in threads:
-                    return original(*args, **kwargs)
-                return observe_attempt(target, original, attempt, args, kwargs)
+                    return original(lock, blocking, timeout)
+                return observe_attempt(target, original, attempt, (lock, blocking, timeout), {})
             except BaseException:
                 __tracebackhide__ = True
-                del args, kwargs
+                del lock, blocking, timeout
                 raise
 
         return enter if target.name.endswith("__enter__") else wrapper

@@ -612,7 +612,8 @@ class OffloadProbe:
             taken_ns = self._clock() - began_ns
             if work.pool is not None:
                 work.pool.ended()
-            self._take_note(self._note(work, work.called, work.called), taken_ns)
+            note = self._note(work, work.site, work.called, work.called)
+            self._take_note(note, taken_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)

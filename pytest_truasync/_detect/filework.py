@@ -53,13 +53,10 @@ class FileCalls:
         named: Mapping[str, Any] = {}
         if type(function) is partial:
             args, named, function = function.args, function.keywords, function.func
-        kind = type(function)
-        if kind is MethodType:
-            found = self._names.get(id(function.__func__), "")
-            return found if not found or are_plain((*args, *named.values())) else ""
-        if kind is not BuiltinFunctionType:
-            return ""
-        if not are_plain(named.values()):
+        known = function.__func__ if type(function) is MethodType else function
+        if (found := self._names.get(id(known))) is not None:
+            return found if are_plain(args) and are_plain(named.values()) else ""
+        if type(function) is not BuiltinFunctionType or not are_plain(named.values()):
             return ""
         if function is _open:
             return "open" if are_plain(args) else ""
@@ -69,6 +66,4 @@ class FileCalls:
             return f"io.{type(owner).__name__}.{function.__name__}" if file_like else ""
         if type(owner) is Context and args and not named:  # as `asyncio.to_thread` hands it over
             return self.name_of(args[0]) if are_plain(args[1:]) else ""
-        if not are_plain(args):
-            return ""
-        return self._names.get(id(function), "")
+        return ""

@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from copy import copy
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals
@@ -76,7 +76,7 @@ class Handover:
         self.chain = chain
         self.loops_own = loops_own
         self.notes: dict[tuple[Any, ...], Note] = {}
-        """What was said of such work, by what else tells it apart; empty where `site` is none."""
+        """What was said of such work, by what else tells it apart."""
 
 
 class Offload:
@@ -405,23 +405,27 @@ class OffloadJudge:
                 )
             ]
         if on is not None:
-            self._recorder.note(self.note(work, work.name, work.doing), wall_ns)
+            carried = work_of(work.function)
+            site = work.site or self._reader.site_of(carried)
+            note = self.note(work, site, work.called or spoken_name(carried), work.doing)
+            self._recorder.note(note, wall_ns)
         return seen
 
-    def note(self, work: Offload, name: str, text: str) -> Note:
+    def note(self, work: Offload, site: CallSite | None, name: str, text: str) -> Note:
         """Return the note that *work* was done in a thread: one for all that is alike.
 
         Args:
             work: the offload.
+            site: a line of the user's that stands for it, if there is one.
             name: of its function.
             text: what was done.
         """
         handover, pool = work.handover, work.pool
-        key = (name, text, work.permission, pool.key if pool is not None else "")
+        key = (name, text, site, work.permission, pool.key if pool is not None else "")
         note = handover.notes.get(key)
         if note is None:
-            note = Note(self._observation(work, _WORKED, name, name, detail=text))
-            if handover.site is not None and len(handover.notes) < _MOST_NOTES:
+            note = Note(self._observation(work, _WORKED, name, name, site=site, detail=text))
+            if len(handover.notes) < _MOST_NOTES:
                 handover.notes[key] = note
         return note
 
@@ -457,6 +461,7 @@ class OffloadJudge:
         target: str,
         primitive: str,
         *,
+        site: CallSite | None = None,
         inner: CallSite | None = None,
         count: int = 1,
         total_ns: int = 0,
@@ -466,7 +471,8 @@ class OffloadJudge:
         permission: str = "",
     ) -> Observation:
         site = (
-            work.site
+            site
+            or work.site
             or inner
             or self._reader.site_of(work_of(work.function))
             or work.handover.fallback
@@ -494,20 +500,16 @@ _names: Final[dict[Any, str]] = {}
 
 def spoken_name(function: Any) -> str:
     """Return the name of what a thread was made to run, for people."""
-    while type(function) is functools.partial:
-        inner = function.func
-        if isinstance(getattr(inner, "__self__", None), contextvars.Context):
-            break
-        function = inner
+    function = work_of(function)
     kind = type(function)
     lasts = kind is FunctionType or (
         kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType)
     )
     if not lasts:
-        return name_of(work_of(function))
+        return name_of(function)
     name = _names.get(function)
     if name is None:
-        name = name_of(work_of(function))
+        name = name_of(function)
         if "<locals>" not in function.__qualname__ and len(_names) < _MOST_NAMES:
             _names[function] = name  # one that is made anew each time is not ours to keep
     return name
@@ -516,22 +518,32 @@ def spoken_name(function: Any) -> str:
 def work_of(function: Any) -> Any:
     """Return what a thread was made to run, not what carries it there."""
     for _ in range(10):
-        own = getattr(function, "__self__", None)
-        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
-        inner: Any = None
-        if isinstance(own, threading.Thread):
-            return getattr(own, "_target", None) or own.run
-        if isinstance(function, functools.partial):
+        kind, inner = type(function), None
+        if kind is FunctionType:
+            inner = _enclosed(function)
+        elif kind is MethodType:
+            own = function.__self__
+            if isinstance(own, threading.Thread):
+                return getattr(own, "_target", None) or own.run
+            if type(own).__name__ == "SyncToAsync":
+                inner = getattr(own, "func", None)
+        elif isinstance(function, functools.partial):
             inner = function.func
             if isinstance(getattr(inner, "__self__", None), contextvars.Context):
                 inner = function.args[0] if function.args else None
-        elif type(own).__name__ == "SyncToAsync":
-            inner = getattr(own, "func", None)
-        elif "sync_fn" in names:  # trio's worker_fn
-            inner = function.__closure__[names.index("sync_fn")].cell_contents
-        elif "func" in names and function.__module__ == "anyio._backends._trio":
-            inner = function.__closure__[names.index("func")].cell_contents
         if inner is None:
             break
         function = inner
     return function
+
+
+def _enclosed(function: FunctionType) -> Any:
+    """Return what a function of trio's or anyio's was made to carry to a thread, if it is one."""
+    names = function.__code__.co_freevars
+    if "sync_fn" in names:  # trio's worker_fn
+        cell = names.index("sync_fn")
+    elif "func" in names and function.__module__ == "anyio._backends._trio":
+        cell = names.index("func")
+    else:
+        return None
+    return (function.__closure__ or ())[cell].cell_contents
