@@ -33,6 +33,10 @@ _INTERVALS: Final = 2
 _SWITCHES: Final = 0.1
 """How often a thread that waits for the GIL goes back to sleep, by interval, on a busy machine."""
 _SWITCHES_UNSURE: Final = 0.5
+_SWITCHES_MOST: Final = 2
+_SWITCHES_SPARE: Final = 10
+"""Who goes to sleep more often than so many times an interval, and these, was woken by threads that
+let go of the GIL and took it back at once, as each round of a loop does."""
 
 _open: Final = os.open
 _close: Final = os.close
@@ -278,10 +282,10 @@ class Wakes:
 
 
 def starved_ns(late_ns: int, delayed_ns: int | None, switches: int, interval_s: float) -> int:
-    """Return how long a thread waited for the GIL that woke too late, at least.
+    """Return how long a thread that woke too late waited for a GIL that nobody let go of, at least.
 
-    Who waits for the GIL wakes every switch interval to ask for it; who waits for a processor, or
-    was stopped by a signal, does not.
+    Who waits for the GIL wakes every switch interval to ask for it, and whenever somebody lets go
+    of it; who waits for a processor, or was stopped by a signal, does not.
 
     Args:
         late_ns: how much too late.
@@ -292,7 +296,8 @@ def starved_ns(late_ns: int, delayed_ns: int | None, switches: int, interval_s: 
     blocked = late_ns - (delayed_ns or 0)
     intervals = blocked / (interval_s * 1e9)
     share = _SWITCHES_UNSURE if delayed_ns is None else _SWITCHES
-    return blocked if intervals >= _INTERVALS and switches >= intervals * share else 0
+    held = share * intervals <= switches <= _SWITCHES_MOST * intervals + _SWITCHES_SPARE
+    return blocked if intervals >= _INTERVALS and held else 0
 
 
 def has_thread_clock() -> bool:

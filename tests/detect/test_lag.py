@@ -94,6 +94,8 @@ def test_held(after: Reading, said: dict[str, Any], cpu: int, waited: int) -> No
         (300, 295, 60, 0),  # it waited for a processor
         (300, 0, 2, 0),  # the process was stopped
         (8, 0, 2, 0),
+        (210, 46, 1715, 0),  # the loop let go of the GIL in each of its rounds
+        (24, 8, 95, 0),
         (300, None, 60, 300),
         (300, None, 20, 0),
     ],
