@@ -28,12 +28,30 @@ import asyncio
 import gc
 import hashlib
 import threading
+import time
 
 import pytest
 
 
 def work(n):
     return sum(i * i for i in range(n))
+
+
+async def go_round(sleep):
+    end = time.thread_time() + 0.3
+    while time.thread_time() < end:
+        work(100)
+        await sleep(0)
+
+
+@pytest.mark.parametrize("n", range(5))
+@pytest.mark.parametrize("loop", ["asyncio", "trio", "uvloop"])
+def test_goes_round(loop, n):
+    module = pytest.importorskip(loop)
+    if loop == "trio":
+        module.run(go_round, module.sleep)
+    else:
+        module.run(go_round(asyncio.sleep))
 
 
 @pytest.mark.parametrize("n", range(20))
