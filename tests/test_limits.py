@@ -50,6 +50,17 @@ async def test_short_wait_in_unknown_c_code():
 
 
 @pytest.mark.asyncio
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C library with usleep")
+async def test_gil_that_another_gets_first():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)  # so long has the loop's thread the GIL after the call
+    try:
+        ctypes.PyDLL(None).usleep(200_000)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.asyncio
 async def test_write_that_stays_in_the_buffer(file):
     file.write("x")
 

@@ -343,11 +343,7 @@ class CallProbe:
         """What asyncio and trio call in each round: the loop's own calls are let through."""
         threads, observe = self._watch.threads, self._observe
         clock, come_round = self._clock, self._watch.come_round
-        get_ident, getframe, module_at = (
-            originals.get_ident,
-            originals.getframe,
-            originals.module_at,
-        )
+        get_ident, getframe = originals.get_ident, originals.getframe
         predicate = self._predicate(target)
 
         def wrapper(poller: Any, /, timeout: Any = None, maxevents: Any = -1) -> Any:
@@ -359,10 +355,7 @@ class CallProbe:
                     if now >= watch.renew_ns and asks_for_events(getframe(1), watch.loop):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
-                if not (
-                    (module_at(1) == "selectors" and module_at(2) == "asyncio.base_events")
-                    or asks_for_events(getframe(1), watch.loop)
-                ):
+                if not asks_for_events(getframe(1), watch.loop):
                     return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over

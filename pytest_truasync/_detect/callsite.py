@@ -315,6 +315,7 @@ _SPOKEN: Final = {
     "ntpath": "os.path",
     "pathlib._local": "pathlib",
     "pathlib._abc": "pathlib",
+    "_io": "io",
     "_pyio": "io",
 }
 

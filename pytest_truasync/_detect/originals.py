@@ -17,9 +17,6 @@ from types import FrameType
 from typing import Any, Final
 
 getframe: Final[Callable[[int], FrameType]] = sys._getframe
-module_at: Final[Callable[[int], str | None]] = getattr(sys, "_getframemodulename", lambda _: None)
-"""Name of the module of the function so many frames above, without the cost of a frame object;
-None before Python 3.12. A decorator can have given the function another's: only to spare a look."""
 get_ident: Final = _thread.get_ident
 allocate_lock: Final = _thread.allocate_lock
 # `with lock` would go through what the probes put in place.
