@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from stories import SAMPLES, check, expected, reported, run
 
-from pytest_truasync._detect.offloads import Handover, Offload, Offloaded
+from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.files import FileSorter
+from pytest_truasync._detect.offloads import Handover, Offload, Offloaded, OffloadJudge
+from pytest_truasync._detect.recorder import Note, Recorder
+from pytest_truasync._model import CallSite
 
 pytest_plugins = ("pytester",)
 
@@ -30,6 +35,24 @@ def test_what_is_handed_over_looks_like_the_function() -> None:
     assert copy.copy(given) is copy.deepcopy(given) is handed_over
     assert pickle.loads(pickle.dumps(given)) is handed_over
     assert not inspect.iscoroutinefunction(given)
+
+
+def test_a_note_is_one_for_all_that_is_alike(tmp_path: Path) -> None:
+    """Also where no line of the user's is on the stack: a suite makes thousands of such notes."""
+    judge = OffloadJudge(FrameReader(FileSorter(tmp_path, ())), Recorder(), {}, lambda _: None)
+    handover = Handover([], fallback=CallSite("library.py", 3))
+
+    def note(name: str, site: CallSite | None = None, permission: str = "") -> Note:
+        work = Offload(0, handed_over, handover, None, permission, None, 0, bare=False)
+        return judge.note(work, site, name, "open")
+
+    here = CallSite("test_one.py", 5)
+    alike = {note("read"), note("read")}
+    assert len(alike) == 1
+    apart = {*alike, note("write"), note("read", here), note("read", permission="known")}
+    assert len(apart) == 4
+    assert note("read", here).seen.site == here
+    assert note("write").seen.site == handover.fallback
 
 
 def test_offloads(pytester: pytest.Pytester) -> None:
