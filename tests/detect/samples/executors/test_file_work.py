@@ -76,7 +76,7 @@ class SlowPath:
 async def test_classes_of_the_users(tmp_path):
     stream = io.TextIOWrapper(Slow(io.FileIO(tmp_path / "file", "w")), write_through=True)  # expect: TRU230 open
     await asyncio.to_thread(stream.write, "x")  # expect: TRU351 time.sleep via asyncio.to_thread
-    await asyncio.to_thread(stream.close)  # note: TRU302 _io.TextIOWrapper.close via asyncio.to_thread
+    await asyncio.to_thread(stream.close)  # note: TRU302 io.TextIOWrapper.close via asyncio.to_thread
     await asyncio.to_thread(os.stat, SlowPath())  # expect: TRU351 time.sleep via asyncio.to_thread
 
 
