@@ -63,7 +63,7 @@ class NoteBook:
                     tally.longest_ns = longest_ns
                 if tally.tests.setdefault(test, when) > when:
                     tally.tests[test] = when
-        if len(tallies) >= _MOST_TALLIES:  # work with no line of the user's has a note each
+        if len(tallies) >= _MOST_TALLIES:  # a long run stays small
             self._judge()
 
     def keep_pools(self, pools: Iterable[PoolUse]) -> None:

@@ -130,11 +130,6 @@ class Offload:
         """Names of the calls inside that are what threads are for, the first of them."""
 
     @property
-    def name(self) -> str:
-        """Name of the function, for people."""
-        return self.called or spoken_name(self.function)
-
-    @property
     def via(self) -> str:
         """Name of the way off the loop."""
         return self.handover.via
@@ -387,8 +382,9 @@ class OffloadJudge:
             return seen
         wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
         waited = self._unseen(work, before, wall_ns)
+        carried = work_of(work.function)
+        name = work.called or spoken_name(carried)
         if waited and (work.answered or not work.bare):
-            name = work.name
             text = "no probe explains what it waited for: a driver in C?"
             at = self._waited_at(on) if on is not None else None
             return [
@@ -405,10 +401,8 @@ class OffloadJudge:
                 )
             ]
         if on is not None:
-            carried = work_of(work.function)
             site = work.site or self._reader.site_of(carried)
-            note = self.note(work, site, work.called or spoken_name(carried), work.doing)
-            self._recorder.note(note, wall_ns)
+            self._recorder.note(self.note(work, site, name, work.doing), wall_ns)
         return seen
 
     def note(self, work: Offload, site: CallSite | None, name: str, text: str) -> Note:

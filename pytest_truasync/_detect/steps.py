@@ -102,11 +102,8 @@ def asks_for_events(caller: FrameType, loop: Any) -> bool:
 
     trio as a guest asks in the midst of a step of its host's.
     """
-    above = caller.f_back
-    if above is not None and above.f_code is ROUND:
-        return True
     if isinstance(loop, asyncio.base_events.BaseEventLoop):
-        return False
+        return (above := caller.f_back) is not None and above.f_code is ROUND
     return any(caller.f_code is known for known in trio_rounds)
 
 
