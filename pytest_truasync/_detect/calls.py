@@ -20,6 +20,7 @@ from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, FOREVER, LOCKS,
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.filework import FileCalls
+from pytest_truasync._detect.gates import gated
 from pytest_truasync._detect.imports import ImportHooks, Then
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
@@ -318,7 +319,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return wrapper
+        return gated("call", threads, original, wrapper, self._sorter.roles, _QUIET, _IMPORT)
 
     def _wrap_warning(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call warns, and names the line that called it."""
@@ -371,7 +372,7 @@ class CallProbe:
                 del poller, timeout, maxevents
                 raise
 
-        return wrapper
+        return gated("poll", threads, original, wrapper, clock)
 
     def _wrap_making(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call is `__init__` of a type."""
@@ -411,7 +412,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return wrapper
+        return gated("plain", threads, original, wrapper)
 
     # Locks come first in number, and most are free: that is tried at once, on any thread.
 
@@ -453,7 +454,8 @@ class CallProbe:
                 del lock, blocking, timeout
                 raise
 
-        return enter if target.name.endswith("__enter__") else wrapper
+        chosen = enter if target.name.endswith("__enter__") else wrapper
+        return gated("lock", threads, original, chosen, acquire)
 
     def _wrap_socket(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """What the loop itself calls most, on sockets that never wait."""
@@ -477,7 +479,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return wrapper
+        return gated("socket", threads, original, wrapper, gettimeout)
 
     def _is_light(self, target: Target) -> bool:
         """Tell whether a call is what threads are for, so that in a worker only its name counts."""

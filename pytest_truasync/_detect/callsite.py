@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import gates, originals
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._model import CallSite
 
@@ -187,6 +187,10 @@ class FrameReader:
         `asyncio.run`, where it makes the task itself, is nobody's callback.
         """
         landmarks = self.sorter.landmarks
+        if gates.user_frame is not None:
+            return gates.user_frame(
+                frame, landmarks, _USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS
+            )
         at: FrameType | None = frame
         while at is not None and landmarks[at.f_code.co_filename] is _LOOP:
             if at.f_code.co_name in _CALLING_BACK:

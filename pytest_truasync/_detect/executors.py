@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import gates, originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
@@ -486,15 +486,8 @@ class OffloadProbe:
 
         A frame is known by the number of its code, and by its instruction.
         """
-        key: list[Any] = [via, bare]
-        ends, code_id = self._ends, id
-        at: FrameType | None = frame
-        for _ in _DEEPEST:
-            number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
-            key += (number, at.f_lasti)  # type: ignore[union-attr]
-            if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
-                break
-        known = self._handovers.get(place := tuple(key))
+        place = (via, bare, _stack_key(frame, self._ends))
+        known = self._handovers.get(place)
         if known is None:
             if len(self._handovers) >= _MOST_HANDOVERS:
                 self._handovers.clear()
@@ -657,6 +650,24 @@ class OffloadProbe:
         """Return the use of each pool since the last time."""
         pools, self.used_pools = self.used_pools, {}
         return [use for pool in list(pools) if (use := pool.take()) is not None]
+
+
+def _stack_key_in_python(frame: FrameType, ends: dict[int, CodeType]) -> tuple[int, ...]:
+    """Return the numbers of codes, and the instructions, of a stack, up to one of the *ends*."""
+    key: list[int] = []
+    code_id = id
+    at: FrameType | None = frame
+    for _ in _DEEPEST:
+        number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
+        key += (number, at.f_lasti)  # type: ignore[union-attr]
+        if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
+            break
+    return tuple(key)
+
+
+_stack_key: Final[Callable[[FrameType, dict[int, CodeType]], object]] = (
+    gates.stack_key or _stack_key_in_python
+)
 
 
 def _await(tracked: Any, answer: Any) -> None:

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
+from pytest_truasync._detect import gates
+
 MISSING: Final = object()
 
 IMMUTABLE_TYPE: Final = 1 << 8
@@ -114,7 +116,7 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
     A Python function in its place would bind as a method where a class holds it
     (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
     `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is
-    `PyObject_Vectorcall`. Where ctypes cannot make one, *function* itself is returned.
+    `PyObject_Vectorcall`, or the shorter way of the part in C. Where ctypes cannot make one, *function* itself is returned.
 
     Args:
         original: the builtin, an attribute of the module that it names.
@@ -137,6 +139,13 @@ class _Stand(ModuleType):
 _Stand.__name__ = _Stand.__qualname__ = "module"
 
 
+def _address_of_call() -> int | None:
+    if gates.native is not None:
+        address: int = gates.native.call_stand
+        return address
+    return ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value
+
+
 def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     module = original.__module__ or "builtins"
     stand = _Stand(module)
@@ -147,7 +156,7 @@ def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Ca
         doc = f"{original.__name__}{text}\n--\n\n{doc or ''}"
     definition = _MethodDef(
         original.__name__.encode(),
-        ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value,
+        _address_of_call(),
         VARARGS_WITH_NAMES,
         doc.encode() if doc is not None else None,
     )
@@ -185,7 +194,7 @@ def dress(original: Callable[..., Any], function: Callable[..., Any]) -> Callabl
     if owner is not None:  # a method of a C type, which is pickled as the attribute of its type
         function.__module__ = owner.__module__
         function.__qualname__ = f"{owner.__qualname__}.{function.__name__}"
-    if isinstance(function, FunctionType):
+    if isinstance(function, FunctionType) or gates.is_gate(function):
         function.__wrapped__ = original  # type: ignore[attr-defined]
         function.__annotations__ = dict(getattr(original, "__annotations__", None) or {})
     return function

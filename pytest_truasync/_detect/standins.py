@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, TypeVar
 
@@ -12,6 +13,7 @@ from pytest_truasync._detect.files import OURS
 Made = TypeVar("Made")
 
 _MOST: Final = 5_000
+_filename: Final = attrgetter("filename")
 
 
 def _call(original: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -66,7 +68,7 @@ def stand_in(frame: FrameType) -> FunctionType:
 def without_us(made: Made) -> Made:
     """Return a task or handle; in debug mode it tells where it was made, and that was not here."""
     trace = getattr(made, "_source_traceback", None)
-    if trace:
+    if trace and OURS in "\n".join(map(_filename, trace)):
         trace[:] = [entry for entry in trace if not entry.filename.startswith(OURS)]
     return made
 
