@@ -10,7 +10,7 @@
 #include <structmember.h>
 
 /* Raised with each change, so that a module that was built of another source is not used. */
-#define REVISION 1
+#define REVISION 2
 
 static PyObject *str_busy, *str_call, *str_renew_ns, *str_work;
 
@@ -381,13 +381,13 @@ role_of(PyObject *roles, PyObject *filename)
 static PyObject *
 user_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 7 || !PyFrame_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "user_frame(frame, landmarks, user, loop, quiet, "
-                                         "calling_back, runners)");
+    if (nargs != 7 || !PyDict_Check(args[0]) || !PyFrame_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError, "user_frame(landmarks, user, loop, quiet, calling_back, "
+                                         "runners, frame)");
         return NULL;
     }
-    PyObject *landmarks = args[1], *user = args[2], *loop = args[3], *quiet = args[4];
-    PyFrameObject *frame = (PyFrameObject *)Py_NewRef(args[0]);
+    PyObject *landmarks = args[0], *user = args[1], *loop = args[2], *quiet = args[3];
+    PyFrameObject *frame = (PyFrameObject *)Py_NewRef(args[6]);
     int in_loop = 1, ended = 0;
     while (frame != NULL) {
         PyCodeObject *code = PyFrame_GetCode(frame);
@@ -396,7 +396,7 @@ user_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             ended = -1;
         }
         else if (in_loop && role == loop) {
-            ended = PySet_Contains(args[5], code->co_name);
+            ended = PySet_Contains(args[4], code->co_name);
         }
         else {
             in_loop = 0;
@@ -405,7 +405,7 @@ user_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 return (PyObject *)frame;
             }
             if (role != Py_None) {
-                ended = role == quiet ? 1 : PySet_Contains(args[6], code->co_name);
+                ended = role == quiet ? 1 : PySet_Contains(args[5], code->co_name);
             }
         }
         Py_DECREF(code);

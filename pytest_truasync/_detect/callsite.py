@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import linecache
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -92,6 +93,14 @@ class FrameReader:
         self._sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
         """Number of a code and instruction → the code, which keeps its number, and the line."""
         self._sources: dict[CallSite, CallSite] = {}
+        self.user_frame: Callable[[FrameType], FrameType | None] = self._user_frame
+        """Return the innermost of the user's frames, from the given one up to the loop's callback.
+
+        `asyncio.run`, where it makes the task itself, is nobody's callback.
+        """
+        if gates.user_frame is not None:
+            roles = (_USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS)
+            self.user_frame = partial(gates.user_frame, sorter.landmarks, *roles)
 
     def forget(self) -> None:
         """Forget what was read."""
@@ -181,16 +190,8 @@ class FrameReader:
             self._sources[site] = known
         return known
 
-    def user_frame(self, frame: FrameType) -> FrameType | None:
-        """Return the innermost of the user's frames, from *frame* up to the loop's callback.
-
-        `asyncio.run`, where it makes the task itself, is nobody's callback.
-        """
+    def _user_frame(self, frame: FrameType) -> FrameType | None:
         landmarks = self.sorter.landmarks
-        if gates.user_frame is not None:
-            return gates.user_frame(
-                frame, landmarks, _USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS
-            )
         at: FrameType | None = frame
         while at is not None and landmarks[at.f_code.co_filename] is _LOOP:
             if at.f_code.co_name in _CALLING_BACK:

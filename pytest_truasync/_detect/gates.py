@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """Of the source that this is written for; an older build, left in a checkout, is not used."""
 
 

@@ -169,34 +169,36 @@ class LoopProbe:
 
         patches.replace(module, "unrolled_run", unrolled_run)
         spawn = module.Runner.spawn_impl
-        remember = self._remember
+        context = self._trio_context = module.GLOBAL_RUN_CONTEXT
+        remember, getframe = self._remember, originals.getframe
 
         def spawn_impl(*args: Any, **kwargs: Any) -> Any:
             task = spawn(*args, **kwargs)
-            remember(task, task.coro, originals.getframe(1))
+            remember(task, task.coro, getframe(1), getattr(context, "task", None))
             return task
 
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
-        self._trio_context = module.GLOBAL_RUN_CONTEXT
 
     # Where tasks come from.
 
     def _watch_tasks(self, patches: PatchStack, loop: type) -> None:
         original = loop.create_task  # type: ignore[attr-defined]
-        remember = self._remember
-        getframe = originals.getframe
+        remember, getframe = self._remember, originals.getframe
+        current_task = asyncio.current_task
 
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
-            remember(task, args[0] if args else None, getframe(1))
+            remember(task, args[0] if args else None, getframe(1), current_task(self))
             if getattr(task, "_source_traceback", None):
                 without_us(task)
             return task
 
         patches.replace(loop, "create_task", dress(original, create_task))
 
-    def _remember(self, task: Any, coroutine: Any, frame: FrameType) -> None:
+    def _remember(self, task: Any, coroutine: Any, frame: FrameType, maker: Any) -> None:
         """Note the user's line that made *task*, or that made the task that made it.
+
+        The *maker* is the task that runs, unless the loop has another one for a host.
 
         A coroutine of the user's own is on the stack wherever its task runs: there is no need. Nor
         is there for how a loop ends.
@@ -207,14 +209,15 @@ class LoopProbe:
                 return
             if code is not None and self._landmarks[code.co_filename] is _USER:
                 return
+            tasks = self._tasks
             user = self._reader.user_frame(frame)
             if user is not None:
-                self._tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)
-            elif (maker := self._running()) is None:
+                tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)
+            elif (found := self._origin_of(maker or self._running())) is not None:
+                tasks[hash(task)] = (ref(task), found[1], found[2])
+            else:
                 return
-            elif (found := self._origin_of(maker)) is not None:
-                self._tasks[hash(task)] = (ref(task), *found[1:])
-            if len(self._tasks) > self._most_tasks:
+            if len(tasks) > self._most_tasks:
                 self._sweep()
         except Exception:  # noqa: BLE001 - a task of a kind that cannot be noted; lines are lost
             return

@@ -116,7 +116,8 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
     A Python function in its place would bind as a method where a class holds it
     (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
     `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is
-    `PyObject_Vectorcall`, or the shorter way of the part in C. Where ctypes cannot make one, *function* itself is returned.
+    `PyObject_Vectorcall`, or a shorter way of the part in C. Where ctypes cannot make one,
+    *function* itself is returned.
 
     Args:
         original: the builtin, an attribute of the module that it names.
