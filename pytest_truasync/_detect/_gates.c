@@ -1,8 +1,9 @@
 /* What spares a Python function of ours where it would only hand a call on, and the walks of stacks.
 
    A gate stands in front of a wrapper in Python. It lets a call through to the original where the
-   wrapper would do that and nothing else; any other call goes to the wrapper, which asks again by
-   itself. So a gate decides nothing: without this module the wrappers stand alone, see gates.py. */
+   wrapper would do that and nothing else (a loop that waits for its events it also notes as parked);
+   any other call goes to the wrapper, which asks again by itself. So a gate decides nothing: without
+   this module the wrappers stand alone, see gates.py. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -10,9 +11,20 @@
 #include <structmember.h>
 
 /* Raised with each change, so that a module that was built of another source is not used. */
-#define REVISION 2
+#define REVISION 3
 
-static PyObject *str_busy, *str_call, *str_renew_ns, *str_work;
+/* Names of attributes. */
+static PyObject *str_busy, *str_call, *str_cr_code, *str_open_call, *str_parked, *str_renew_ns,
+    *str_round, *str_work;
+
+static const struct {
+    PyObject **place;
+    const char *name;
+} strings[] = {
+    {&str_busy, "busy"},         {&str_call, "__call__"}, {&str_cr_code, "cr_code"},
+    {&str_open_call, "call"},    {&str_parked, "parked"}, {&str_renew_ns, "renew_ns"},
+    {&str_round, "round"},       {&str_work, "work"},
+};
 
 typedef struct {
     PyObject_HEAD
@@ -22,9 +34,7 @@ typedef struct {
     PyObject *threads;  /* dict: number of a thread -> what is known of it while it is watched */
     PyObject *original;
     PyObject *wrapper;
-    PyObject *ask;      /* what else tells that a call may pass; by kind */
-    PyObject *quiet;    /* roles of files whose calls are nobody's; of kind "call" */
-    PyObject *import;
+    PyObject *ask[3];   /* what else tells that a call may pass; by kind */
 } Gate;
 
 /* Each kind has a question: 1 where the call may pass, 0 where it is the wrapper's, -1 on error.
@@ -91,12 +101,12 @@ is_nobodys(Gate *gate)
         return 0;
     }
     PyCodeObject *code = PyFrame_GetCode(frame);
-    PyObject *role = PyDict_GetItemWithError(gate->ask, code->co_filename);
+    PyObject *role = PyDict_GetItemWithError(gate->ask[0], code->co_filename);
     Py_DECREF(code);
     if (role == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    return role == gate->quiet || role == gate->import;
+    return role == gate->ask[1] || role == gate->ask[2];
 }
 
 static int
@@ -133,7 +143,7 @@ gate_lock(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (kwnames == NULL && (nargs == 1 || (nargs == 2 && args[1] == Py_True))) {
         PyObject *try[] = {args[0], Py_False};
-        PyObject *got = PyObject_Vectorcall(gate->ask, try, 2, NULL);
+        PyObject *got = PyObject_Vectorcall(gate->ask[0], try, 2, NULL);
         if (got == NULL || got == Py_True) {
             return got;
         }
@@ -153,7 +163,7 @@ ask_socket(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf, Py
     if (PyVectorcall_NARGS(nargsf) == 0) {
         return 1; /* the call itself says so */
     }
-    PyObject *timeout = PyObject_CallOneArg(gate->ask, args[0]);
+    PyObject *timeout = PyObject_CallOneArg(gate->ask[0], args[0]);
     if (timeout == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
             return -1;
@@ -172,34 +182,115 @@ gate_socket(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_socket);
 }
 
-/* -- kind "poll": without waiting, until it is of use to say again that the loop came round */
+/* -- kind "poll": without waiting, until it is of use to say again that the loop came round; and
+   where the loop waits for its events, which is then on record */
 
+/* Tell whether the calling thread asks for the events of its loop: `Watch.round` is what does. */
 static int
-ask_poll(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+asks_for_events(PyObject *watch)
 {
-    if (kwnames != NULL || PyVectorcall_NARGS(nargsf) < 2) {
+    PyObject *round = PyObject_GetAttr(watch, str_round);
+    if (round == NULL) {
+        return -1;
+    }
+    Py_DECREF(round); /* compared only */
+    PyFrameObject *frame = round == Py_None ? NULL : PyEval_GetFrame();
+    if (frame == NULL) {
         return 0;
     }
-    PyObject *timeout = args[1];
-    if (PyLong_CheckExact(timeout) ? PyObject_IsTrue(timeout) != 0
-                                   : !PyFloat_CheckExact(timeout) || PyFloat_AS_DOUBLE(timeout) != 0.0) {
-        return 0;
+    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    Py_DECREF(code);
+    PyFrameObject *above = code == round ? NULL : PyFrame_GetBack(frame);
+    if (above != NULL) {
+        code = (PyObject *)PyFrame_GetCode(above);
+        Py_DECREF(code);
+        Py_DECREF(above);
     }
+    return code == round;
+}
+
+/* Tell whether it is of use to say that the loop came round: 1 and the time, else 0, or -1. */
+static int
+is_due(Gate *gate, PyObject *watch, PyObject **now)
+{
     PyObject *renew = PyObject_GetAttr(watch, str_renew_ns);
     if (renew == NULL) {
         return -1;
     }
-    PyObject *now = PyObject_CallNoArgs(gate->ask);
-    int early = now == NULL ? -1 : PyObject_RichCompareBool(now, renew, Py_LT);
-    Py_XDECREF(now);
+    *now = PyObject_CallNoArgs(gate->ask[0]);
+    int due = *now == NULL ? -1 : PyObject_RichCompareBool(*now, renew, Py_GE);
     Py_DECREF(renew);
-    return early;
+    if (due <= 0) {
+        Py_CLEAR(*now);
+    }
+    return due;
+}
+
+static PyObject *
+park(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf)
+{
+    if (PyObject_SetAttr(watch, str_parked, Py_True) < 0) {
+        return NULL;
+    }
+    PyObject *result = pass(gate, args, nargsf, NULL);
+    PyObject *type, *error, *traceback, *now;
+    PyErr_Fetch(&type, &error, &traceback);
+    int failed = PyObject_SetAttr(watch, str_parked, Py_False) < 0;
+    if (!failed) {
+        int due = is_due(gate, watch, &now);
+        failed = due < 0;
+        if (due > 0) {
+            PyObject *done = PyObject_CallFunctionObjArgs(gate->ask[1], watch, now, NULL);
+            failed = done == NULL;
+            Py_XDECREF(done);
+            Py_DECREF(now);
+        }
+    }
+    if (type != NULL) { /* the call's own error is what counts */
+        PyErr_Restore(type, error, traceback);
+    }
+    else if (failed) {
+        Py_CLEAR(result);
+    }
+    return result;
 }
 
 static PyObject *
 gate_poll(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_poll);
+    Gate *gate = (Gate *)self;
+    PyObject *watch, *now, *result = NULL;
+    int found = find_watch(gate, &watch);
+    if (found <= 0) {
+        return found < 0 ? NULL : pass(gate, args, nargsf, kwnames);
+    }
+    enum { PASS, PARK, WRAP } way = WRAP;
+    if (kwnames == NULL && PyVectorcall_NARGS(nargsf) >= 2) {
+        PyObject *timeout = args[1];
+        int at_once = PyLong_CheckExact(timeout)
+                          ? !PyObject_IsTrue(timeout)
+                          : PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
+        if (at_once) {
+            found = is_due(gate, watch, &now);
+            if (found > 0) {
+                Py_DECREF(now);
+            }
+            way = found ? WRAP : PASS;
+        }
+        else {
+            PyObject *call = PyObject_GetAttr(watch, str_open_call);
+            found = call == NULL ? -1 : call == Py_None && asks_for_events(watch);
+            Py_XDECREF(call);
+            way = found ? PARK : WRAP;
+        }
+    }
+    if (found >= 0) {
+        result = way == PASS   ? pass(gate, args, nargsf, kwnames)
+                 : way == PARK ? park(gate, watch, args, nargsf)
+                               : PyObject_Vectorcall(gate->wrapper, args, nargsf, kwnames);
+    }
+    Py_DECREF(watch);
+    return result;
 }
 
 /* -- the type */
@@ -216,13 +307,13 @@ static PyObject *
 gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     const char *kind;
-    PyObject *threads, *original, *wrapper, *ask = Py_None, *quiet = Py_None, *import = Py_None;
+    PyObject *threads, *original, *wrapper, *ask[] = {Py_None, Py_None, Py_None};
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
         PyErr_SetString(PyExc_TypeError, "Gate() takes no arguments by name");
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, &PyDict_Type, &threads, &original,
-                          &wrapper, &ask, &quiet, &import)) {
+                          &wrapper, &ask[0], &ask[1], &ask[2])) {
         return NULL;
     }
     vectorcallfunc call = NULL;
@@ -235,7 +326,7 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_ValueError, "no gate of the kind '%s'", kind);
         return NULL;
     }
-    if (call == gate_call && !PyDict_Check(ask)) {
+    if (call == gate_call && !PyDict_Check(ask[0])) {
         PyErr_SetString(PyExc_TypeError, "a gate of the kind 'call' asks a dict");
         return NULL;
     }
@@ -247,9 +338,9 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     gate->threads = Py_NewRef(threads);
     gate->original = Py_NewRef(original);
     gate->wrapper = Py_NewRef(wrapper);
-    gate->ask = Py_NewRef(ask);
-    gate->quiet = Py_NewRef(quiet);
-    gate->import = Py_NewRef(import);
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(ask); each++) {
+        gate->ask[each] = Py_NewRef(ask[each]);
+    }
     return (PyObject *)gate;
 }
 
@@ -261,9 +352,9 @@ gate_traverse(Gate *gate, visitproc visit, void *arg)
     Py_VISIT(gate->threads);
     Py_VISIT(gate->original);
     Py_VISIT(gate->wrapper);
-    Py_VISIT(gate->ask);
-    Py_VISIT(gate->quiet);
-    Py_VISIT(gate->import);
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(gate->ask); each++) {
+        Py_VISIT(gate->ask[each]);
+    }
     return 0;
 }
 
@@ -287,9 +378,9 @@ gate_dealloc(Gate *gate)
     Py_XDECREF(gate->threads);
     Py_XDECREF(gate->original);
     Py_XDECREF(gate->wrapper);
-    Py_XDECREF(gate->ask);
-    Py_XDECREF(gate->quiet);
-    Py_XDECREF(gate->import);
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(gate->ask); each++) {
+        Py_XDECREF(gate->ask[each]);
+    }
     type->tp_free(gate);
     Py_DECREF(type);
 }
@@ -378,34 +469,41 @@ role_of(PyObject *roles, PyObject *filename)
     return role;
 }
 
-static PyObject *
-user_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+typedef struct {
+    PyObject_HEAD
+    PyObject *landmarks; /* dict: name of a file -> its role, or None for no landmark */
+    PyObject *user, *loop, *quiet;
+    PyObject *calling_back, *runners; /* sets of names of functions */
+    PyObject *endings;                /* tuple of codes of coroutines that tell nothing */
+} Walker;
+
+/* Find the innermost of the user's frames, up to the loop's callback; takes `frame` over.
+   1 where there is one, 0 where there is none, -1 on error. */
+static int
+walk(Walker *walker, PyFrameObject *frame, PyFrameObject **found)
 {
-    if (nargs != 7 || !PyDict_Check(args[0]) || !PyFrame_Check(args[6])) {
-        PyErr_SetString(PyExc_TypeError, "user_frame(landmarks, user, loop, quiet, calling_back, "
-                                         "runners, frame)");
-        return NULL;
-    }
-    PyObject *landmarks = args[0], *user = args[1], *loop = args[2], *quiet = args[3];
-    PyFrameObject *frame = (PyFrameObject *)Py_NewRef(args[6]);
     int in_loop = 1, ended = 0;
     while (frame != NULL) {
         PyCodeObject *code = PyFrame_GetCode(frame);
-        PyObject *role = role_of(landmarks, code->co_filename);
+        PyObject *role = role_of(walker->landmarks, code->co_filename);
         if (role == NULL) {
             ended = -1;
         }
-        else if (in_loop && role == loop) {
-            ended = PySet_Contains(args[4], code->co_name);
+        else if (in_loop && role == walker->loop) {
+            ended = PySet_Contains(walker->calling_back, code->co_name);
         }
         else {
             in_loop = 0;
-            if (role == user) {
+            if (role == walker->user) {
                 Py_DECREF(code);
-                return (PyObject *)frame;
+                *found = frame;
+                return 1;
             }
-            if (role != Py_None) {
-                ended = role == quiet ? 1 : PySet_Contains(args[5], code->co_name);
+            if (role == walker->quiet) {
+                ended = 1;
+            }
+            else if (role != Py_None) {
+                ended = PySet_Contains(walker->runners, code->co_name);
             }
         }
         Py_DECREF(code);
@@ -413,11 +511,184 @@ user_frame(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         Py_DECREF(frame);
         frame = back;
     }
-    if (ended < 0) {
+    return ended < 0 ? -1 : 0;
+}
+
+/* Look up the user's line that made a task: 1 and new references, 0 where none is known, or -1. */
+static int
+origin_of(PyObject *tasks, PyObject *task, PyObject **code, PyObject **instruction)
+{
+    Py_hash_t hash = PyObject_Hash(task);
+    if (hash == -1) {
+        return -1;
+    }
+    PyObject *number = PyLong_FromSsize_t(hash);
+    if (number == NULL) {
+        return -1;
+    }
+    PyObject *known = PyDict_GetItemWithError(tasks, number);
+    Py_DECREF(number);
+    if (known == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *one = PyObject_CallNoArgs(PyTuple_GET_ITEM(known, 0));
+    if (one != task) { /* another one that stood in the same place */
+        Py_XDECREF(one);
+        return one == NULL ? -1 : 0;
+    }
+    Py_DECREF(one);
+    *code = Py_NewRef(PyTuple_GET_ITEM(known, 1));
+    *instruction = Py_NewRef(PyTuple_GET_ITEM(known, 2));
+    return 1;
+}
+
+static int
+note(PyObject *tasks, PyObject *task, PyObject *code, PyObject *instruction)
+{
+    PyObject *ref = PyWeakref_NewRef(task, NULL);
+    PyObject *entry = ref == NULL ? NULL : PyTuple_Pack(3, ref, code, instruction);
+    Py_XDECREF(ref);
+    Py_hash_t hash = entry == NULL ? -1 : PyObject_Hash(task);
+    PyObject *number = hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+    int noted = number == NULL ? -1 : PyDict_SetItem(tasks, number, entry);
+    Py_XDECREF(number);
+    Py_XDECREF(entry);
+    return noted;
+}
+
+/* Tell whether the coroutine of a new task says by itself all that its line could. */
+static int
+tells_itself(Walker *walker, PyObject *coroutine)
+{
+    PyObject *code = PyObject_GetAttr(coroutine, str_cr_code);
+    if (code == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    int tells = 0;
+    for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(walker->endings); each++) {
+        tells |= code == PyTuple_GET_ITEM(walker->endings, each);
+    }
+    if (!tells && PyCode_Check(code)) {
+        PyObject *role = role_of(walker->landmarks, ((PyCodeObject *)code)->co_filename);
+        tells = role == NULL ? -1 : role == walker->user;
+    }
+    Py_DECREF(code);
+    return tells;
+}
+
+/* note_task(tasks, task, coroutine, maker), called by what makes a task: LoopProbe._note_task. */
+static PyObject *
+note_task(Walker *walker, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 4 || !PyDict_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "note_task(tasks, task, coroutine, maker)");
         return NULL;
+    }
+    PyObject *tasks = args[0], *task = args[1], *maker = args[3];
+    int done = tells_itself(walker, args[2]);
+    if (done == 0) {
+        PyFrameObject *wrapper = PyEval_GetFrame(), *found = NULL;
+        PyObject *code = NULL, *instruction = NULL;
+        done = wrapper == NULL ? 0 : walk(walker, PyFrame_GetBack(wrapper), &found);
+        if (done > 0) {
+            code = (PyObject *)PyFrame_GetCode(found);
+            instruction = PyLong_FromLong(PyFrame_GetLasti(found));
+            done = instruction == NULL ? -1 : 1;
+            Py_DECREF(found);
+        }
+        else if (done == 0 && maker != Py_None) {
+            done = origin_of(tasks, maker, &code, &instruction);
+        }
+        if (done > 0) {
+            done = note(tasks, task, code, instruction);
+        }
+        Py_XDECREF(code);
+        Py_XDECREF(instruction);
+    }
+    if (done < 0) { /* a task of a kind that cannot be noted; lines are lost */
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return NULL;
+        }
+        PyErr_Clear();
     }
     Py_RETURN_NONE;
 }
+
+static PyObject *
+walker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *landmarks, *user, *loop, *quiet, *calling_back, *runners, *endings;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
+        PyErr_SetString(PyExc_TypeError, "Walker() takes no arguments by name");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!OOOO!O!O!:Walker", &PyDict_Type, &landmarks, &user, &loop, &quiet,
+                          &PyFrozenSet_Type, &calling_back, &PyFrozenSet_Type, &runners,
+                          &PyTuple_Type, &endings)) {
+        return NULL;
+    }
+    Walker *walker = (Walker *)type->tp_alloc(type, 0);
+    if (walker == NULL) {
+        return NULL;
+    }
+    walker->landmarks = Py_NewRef(landmarks);
+    walker->user = Py_NewRef(user);
+    walker->loop = Py_NewRef(loop);
+    walker->quiet = Py_NewRef(quiet);
+    walker->calling_back = Py_NewRef(calling_back);
+    walker->runners = Py_NewRef(runners);
+    walker->endings = Py_NewRef(endings);
+    return (PyObject *)walker;
+}
+
+static int
+walker_traverse(Walker *walker, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(walker));
+    Py_VISIT(walker->landmarks);
+    return 0;
+}
+
+static void
+walker_dealloc(Walker *walker)
+{
+    PyTypeObject *type = Py_TYPE(walker);
+    PyObject_GC_UnTrack(walker);
+    Py_XDECREF(walker->landmarks);
+    Py_XDECREF(walker->user);
+    Py_XDECREF(walker->loop);
+    Py_XDECREF(walker->quiet);
+    Py_XDECREF(walker->calling_back);
+    Py_XDECREF(walker->runners);
+    Py_XDECREF(walker->endings);
+    type->tp_free(walker);
+    Py_DECREF(type);
+}
+
+static PyMethodDef walker_methods[] = {
+    {"note_task", (PyCFunction)(void (*)(void))note_task, METH_FASTCALL,
+     "Note the user's line that made a task, above the calling function."},
+    {NULL},
+};
+
+static PyType_Slot walker_slots[] = {
+    {Py_tp_new, walker_new},
+    {Py_tp_dealloc, walker_dealloc},
+    {Py_tp_traverse, walker_traverse},
+    {Py_tp_methods, walker_methods},
+    {0, NULL},
+};
+
+static PyType_Spec walker_spec = {
+    .name = "pytest_truasync._detect._gates.Walker",
+    .basicsize = sizeof(Walker),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = walker_slots,
+};
 
 #define MOST_PLACES 400
 
@@ -455,8 +726,6 @@ stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyMethodDef functions[] = {
-    {"user_frame", (PyCFunction)(void (*)(void))user_frame, METH_FASTCALL,
-     "See FrameReader.user_frame."},
     {"stack_key", (PyCFunction)(void (*)(void))stack_key, METH_FASTCALL,
      "Codes, by number, and instructions of a stack, up to one of the ends."},
     {NULL},
@@ -465,19 +734,21 @@ static PyMethodDef functions[] = {
 static int
 fill(PyObject *module)
 {
-    str_busy = PyUnicode_InternFromString("busy");
-    str_call = PyUnicode_InternFromString("__call__");
-    str_renew_ns = PyUnicode_InternFromString("renew_ns");
-    str_work = PyUnicode_InternFromString("work");
-    if (!str_busy || !str_call || !str_renew_ns || !str_work) {
-        return -1;
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(strings); each++) {
+        *strings[each].place = PyUnicode_InternFromString(strings[each].name);
+        if (*strings[each].place == NULL) {
+            return -1;
+        }
     }
-    PyObject *type = PyType_FromModuleAndSpec(module, &gate_spec, NULL);
-    if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-        Py_XDECREF(type);
-        return -1;
+    PyType_Spec *specs[] = {&gate_spec, &walker_spec};
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(specs); each++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, specs[each], NULL);
+        if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+            Py_XDECREF(type);
+            return -1;
+        }
+        Py_DECREF(type);
     }
-    Py_DECREF(type);
     PyObject *address = PyLong_FromVoidPtr((void *)call_stand);
     if (address == NULL || PyModule_AddObjectRef(module, "call_stand", address) < 0) {
         Py_XDECREF(address);

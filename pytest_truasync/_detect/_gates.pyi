@@ -1,6 +1,5 @@
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Self
 
 REVISION: int
@@ -17,14 +16,20 @@ class Gate:
     ) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-def user_frame(
-    landmarks: dict[str, Any],
-    user: object,
-    loop: object,
-    quiet: object,
-    calling_back: AbstractSet[str],
-    runners: AbstractSet[str],
-    frame: FrameType,
-    /,
-) -> FrameType | None: ...
+class Walker:
+    def __new__(
+        cls,
+        landmarks: dict[str, Any],
+        user: object,
+        loop: object,
+        quiet: object,
+        calling_back: frozenset[str],
+        runners: frozenset[str],
+        endings: tuple[CodeType, ...],
+        /,
+    ) -> Self: ...
+    def note_task(
+        self, tasks: dict[int, Any], task: object, coroutine: object, maker: object, /
+    ) -> None: ...
+
 def stack_key(frame: FrameType, ends: dict[int, Any], /) -> bytes: ...

@@ -353,10 +353,10 @@ class CallProbe:
                     return original(poller, timeout, maxevents)
                 if timeout == 0:  # as each round of a busy loop asks
                     now = clock()
-                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.loop):
+                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.round):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
-                if not asks_for_events(getframe(1), watch.loop):
+                if not asks_for_events(getframe(1), watch.round):
                     return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over
@@ -372,7 +372,7 @@ class CallProbe:
                 del poller, timeout, maxevents
                 raise
 
-        return gated("poll", threads, original, wrapper, clock)
+        return gated("poll", threads, original, wrapper, clock, come_round)
 
     def _wrap_making(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call is `__init__` of a type."""

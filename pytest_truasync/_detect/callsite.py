@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import linecache
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -93,14 +92,6 @@ class FrameReader:
         self._sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
         """Number of a code and instruction → the code, which keeps its number, and the line."""
         self._sources: dict[CallSite, CallSite] = {}
-        self.user_frame: Callable[[FrameType], FrameType | None] = self._user_frame
-        """Return the innermost of the user's frames, from the given one up to the loop's callback.
-
-        `asyncio.run`, where it makes the task itself, is nobody's callback.
-        """
-        if gates.user_frame is not None:
-            roles = (_USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS)
-            self.user_frame = partial(gates.user_frame, sorter.landmarks, *roles)
 
     def forget(self) -> None:
         """Forget what was read."""
@@ -190,7 +181,11 @@ class FrameReader:
             self._sources[site] = known
         return known
 
-    def _user_frame(self, frame: FrameType) -> FrameType | None:
+    def user_frame(self, frame: FrameType) -> FrameType | None:
+        """Return the innermost of the user's frames, from *frame* up to the loop's callback.
+
+        `asyncio.run`, where it makes the task itself, is nobody's callback.
+        """
         landmarks = self.sorter.landmarks
         at: FrameType | None = frame
         while at is not None and landmarks[at.f_code.co_filename] is _LOOP:
@@ -206,6 +201,17 @@ class FrameReader:
                     return None  # above the harness are only more of its frames
             at = at.f_back
         return None
+
+    def walker(self, endings: tuple[CodeType, ...]) -> Any:
+        """Return what does as `user_frame` in the part in C, or None where there is none.
+
+        Args:
+            endings: codes of coroutines that tell nothing.
+        """
+        if gates.native is None:
+            return None
+        known = (_USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS)
+        return gates.native.Walker(self.sorter.landmarks, *known, endings)
 
     def site_at(self, code: CodeType, instruction: int) -> CallSite:
         """Return the line of *code* at the offset of an instruction."""

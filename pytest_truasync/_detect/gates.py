@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Of the source that this is written for; an older build, left in a checkout, is not used."""
 
 
@@ -58,4 +58,3 @@ def is_gate(function: object) -> bool:
 stack_key: Final[Callable[[FrameType, dict[int, Any]], bytes] | None] = getattr(
     native, "stack_key", None
 )
-user_frame: Final[Callable[..., FrameType | None] | None] = getattr(native, "user_frame", None)

@@ -6,7 +6,8 @@ import asyncio.base_events
 import asyncio.events
 import threading
 from collections.abc import Callable, Generator
-from types import CodeType, FrameType, ModuleType
+from functools import partial
+from types import CodeType, ModuleType
 from typing import Any, Final
 from weakref import ref
 
@@ -17,7 +18,7 @@ from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
 from pytest_truasync._detect.recorder import ThreadWatch, Watch
 from pytest_truasync._detect.standins import without_us
-from pytest_truasync._detect.steps import trio_rounds
+from pytest_truasync._detect.steps import ROUND
 from pytest_truasync._model import CallSite
 
 Origin = tuple[ref[Any], CodeType, int]
@@ -25,15 +26,11 @@ Origin = tuple[ref[Any], CodeType, int]
 
 _FEW_TASKS: Final = 1_000
 _loop_type: Final[Any] = asyncio.base_events.BaseEventLoop
-_END_GENERATORS: Final[CodeType] = _loop_type.shutdown_asyncgens.__code__
-_END_EXECUTOR: Final[CodeType] = _loop_type.shutdown_default_executor.__code__
+_ENDINGS: Final[tuple[CodeType, ...]] = (
+    _loop_type.shutdown_asyncgens.__code__,
+    _loop_type.shutdown_default_executor.__code__,
+)
 _USER: Final = Role.USER  # an attribute of an enumeration is looked up anew each time
-
-
-def _note_trio_round(module: ModuleType) -> None:
-    round_ = module.EpollIOManager.get_events.__code__
-    if round_ not in trio_rounds:
-        trio_rounds.append(round_)
 
 
 class _Here(threading.local):
@@ -61,8 +58,13 @@ class LoopProbe:
         """Hash of a task, which is its place in memory, so that the next one there takes it over.
         A WeakKeyDictionary would run Python code at the end of each task."""
         self._most_tasks = _FEW_TASKS
+        walker = reader.walker(_ENDINGS)
+        self._note: Callable[[Any, Any, Any], None] = (
+            self._note_task if walker is None else partial(walker.note_task, self._tasks)
+        )
         self._here = _Here()
         self._trio_context: Any = None
+        self._trio_round: CodeType | None = None
 
     def install(self, patches: PatchStack, imports: ImportHooks) -> None:
         """Watch the loops that start from now on."""
@@ -74,9 +76,12 @@ class LoopProbe:
         if (uvloop := originals.modules.get("uvloop")) is not None:
             self._watch_uvloop(patches, uvloop)  # it took the function from asyncio at its import
         imports.when("trio._core._run", lambda module: self._watch_trio(patches, module))
-        imports.when("trio._core._io_epoll", _note_trio_round)
+        imports.when("trio._core._io_epoll", self._note_trio_round)
         self._watch_tasks(patches, asyncio.base_events.BaseEventLoop)
         imports.when("uvloop", lambda module: self._watch_tasks(patches, module.Loop))
+
+    def _note_trio_round(self, module: ModuleType) -> None:
+        self._trio_round = module.EpollIOManager.get_events.__code__
 
     def _running_loop_setter(self, original: Callable[[Any], None]) -> Callable[..., None]:
         enter, leave = self._enter, self._leave
@@ -92,11 +97,12 @@ class LoopProbe:
 
     def _enter(self, loop: Any) -> bool:
         """Put the calling thread on watch; False where it is for this loop already."""
+        self._sweep()
         known = self._watch.threads.get(originals.get_ident())
         if known is None:
             watch = self._here.watch
             if watch is not None:
-                watch.loop = loop
+                watch.loop, watch.round = loop, _round_of(loop)
                 self._watch.push_again(watch)
                 return True
             watch = self._here.watch = ThreadWatch(self._watch.recorder)
@@ -106,7 +112,7 @@ class LoopProbe:
             if known.work is not None:
                 known.work.hosted = True
             watch = ThreadWatch(self._watch.recorder)
-        watch.loop = loop
+        watch.loop, watch.round = loop, _round_of(loop)
         self._watch.push(watch)
         return True
 
@@ -134,11 +140,13 @@ class LoopProbe:
 
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.unrolled_run
-        watch = self._watch
+        watch, probe = self._watch, self
 
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             steps = original(*args, **kwargs)
+            probe._sweep()
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
+            on.round = probe._trio_round
             if not getattr(on.loop, "is_guest", True):
                 watch.push(on)
                 try:
@@ -170,11 +178,11 @@ class LoopProbe:
         patches.replace(module, "unrolled_run", unrolled_run)
         spawn = module.Runner.spawn_impl
         context = self._trio_context = module.GLOBAL_RUN_CONTEXT
-        remember, getframe = self._remember, originals.getframe
+        note = self._note
 
         def spawn_impl(*args: Any, **kwargs: Any) -> Any:
             task = spawn(*args, **kwargs)
-            remember(task, task.coro, getframe(1), getattr(context, "task", None))
+            note(task, task.coro, getattr(context, "task", None) or probe._running())
             return task
 
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
@@ -183,42 +191,37 @@ class LoopProbe:
 
     def _watch_tasks(self, patches: PatchStack, loop: type) -> None:
         original = loop.create_task  # type: ignore[attr-defined]
-        remember, getframe = self._remember, originals.getframe
-        current_task = asyncio.current_task
+        note, current_task, probe = self._note, asyncio.current_task, self
 
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
-            remember(task, args[0] if args else None, getframe(1), current_task(self))
+            maker = current_task(self)
+            if maker is None and probe._trio_context is not None:
+                maker = probe._running()  # a guest's
+            note(task, args[0] if args else None, maker)
             if getattr(task, "_source_traceback", None):
                 without_us(task)
             return task
 
         patches.replace(loop, "create_task", dress(original, create_task))
 
-    def _remember(self, task: Any, coroutine: Any, frame: FrameType, maker: Any) -> None:
-        """Note the user's line that made *task*, or that made the task that made it.
+    def _note_task(self, task: Any, coroutine: Any, maker: Any) -> None:
+        """Note the user's line that made *task*, or that made its *maker*.
 
-        The *maker* is the task that runs, unless the loop has another one for a host.
-
-        A coroutine of the user's own is on the stack wherever its task runs: there is no need. Nor
-        is there for how a loop ends.
+        Called by what makes tasks. A coroutine of the user's own is on the stack wherever its task
+        runs: there is no need. Nor is there for how a loop ends.
         """
         try:
             code = getattr(coroutine, "cr_code", None)
-            if code is _END_GENERATORS or code is _END_EXECUTOR:
+            if any(code is ending for ending in _ENDINGS):
                 return
             if code is not None and self._landmarks[code.co_filename] is _USER:
                 return
-            tasks = self._tasks
-            user = self._reader.user_frame(frame)
+            user = self._reader.user_frame(originals.getframe(2))
             if user is not None:
-                tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)
-            elif (found := self._origin_of(maker or self._running())) is not None:
-                tasks[hash(task)] = (ref(task), found[1], found[2])
-            else:
-                return
-            if len(tasks) > self._most_tasks:
-                self._sweep()
+                self._tasks[hash(task)] = (ref(task), user.f_code, user.f_lasti)
+            elif (found := self._origin_of(maker)) is not None:
+                self._tasks[hash(task)] = (ref(task), *found[1:])
         except Exception:  # noqa: BLE001 - a task of a kind that cannot be noted; lines are lost
             return
 
@@ -227,10 +230,12 @@ class LoopProbe:
         self._tasks.clear()
 
     def _sweep(self) -> None:
-        """Forget the tasks that are gone."""
-        self._tasks = {
-            key: found for key, found in list(self._tasks.items()) if found[0]() is not None
-        }
+        """Forget the tasks that are gone, where there are many."""
+        if len(self._tasks) <= self._most_tasks:
+            return
+        for key, found in list(self._tasks.items()):
+            if found[0]() is None:
+                self._tasks.pop(key, None)
         self._most_tasks = max(_FEW_TASKS, 2 * len(self._tasks))
 
     def _running(self) -> Any:
@@ -261,3 +266,7 @@ class LoopProbe:
             return None
         found = self._tasks.get(hash(task))
         return found if found is not None and found[0]() is task else None
+
+
+def _round_of(loop: Any) -> CodeType | None:
+    return ROUND if isinstance(loop, _loop_type) else None

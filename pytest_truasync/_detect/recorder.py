@@ -126,6 +126,7 @@ class ThreadWatch:
         "parked",
         "renew_ns",
         "rested",
+        "round",
         "sink",
         "subject",
         "work",
@@ -148,6 +149,8 @@ class ThreadWatch:
         """The same, between two loops."""
         self.parked = False
         """The loop waits for events: nothing is held."""
+        self.round: CodeType | None = None
+        """What asks for the events of the loop, or is above what does; None where none can tell."""
         self.renew_ns = 0
         """From when on it is of use to say again that the loop has come round."""
 

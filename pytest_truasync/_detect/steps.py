@@ -28,8 +28,6 @@ from pytest_truasync._detect.files import OURS
 
 ROUND: Final[CodeType] = asyncio.base_events.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
 """One round of asyncio's loop: it asks the selector, then runs what is ready."""
-trio_rounds: Final[list[CodeType]] = []
-"""What asks for events between two rounds of trio's loop; known when trio is imported."""
 _LOOP_TIME: Final = asyncio.base_events.BaseEventLoop.time
 _LOCALS_ARE_COPIED: Final = sys.version_info < (3, 13)
 _DEEPEST: Final = 400
@@ -97,14 +95,16 @@ class Step:
         self.floor = self.context = self.function = None
 
 
-def asks_for_events(caller: FrameType, loop: Any) -> bool:
-    """Tell whether *caller*, which polls, does so for *loop*, which has come round.
+def asks_for_events(caller: FrameType, round_: CodeType | None) -> bool:
+    """Tell whether *caller*, which polls, does so for a loop, which has come round.
 
-    trio as a guest asks in the midst of a step of its host's.
+    Args:
+        caller: the frame.
+        round_: see `ThreadWatch.round`.
     """
-    if isinstance(loop, asyncio.base_events.BaseEventLoop):
-        return (above := caller.f_back) is not None and above.f_code is ROUND
-    return any(caller.f_code is known for known in trio_rounds)
+    if round_ is None or caller.f_code is round_:
+        return round_ is not None
+    return (above := caller.f_back) is not None and above.f_code is round_
 
 
 class StepReader:

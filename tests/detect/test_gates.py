@@ -22,6 +22,8 @@ from pytest_truasync._detect import gates, waits
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.executors import _stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
+from pytest_truasync._detect.loops import LoopProbe
+from pytest_truasync._detect.recorder import Recorder, Watch
 
 native = pytest.mark.skipif(gates.native is None, reason="built without its part in C")
 
@@ -31,6 +33,9 @@ class Watched:
 
     busy = False
     work: Any = None
+    call: Any = None
+    round: CodeType | None = None
+    parked = False
     renew_ns = 0
 
 
@@ -146,12 +151,67 @@ class TestWhatPasses:
     def test_polls_that_do_not_wait_until_it_is_time_to_say_so(
         self, threads: dict[int, Watched], watch: Watched, given: tuple[Any, ...], who: str
     ) -> None:
-        gate = gates.gated("poll", threads, original, wrapper, lambda: 1_000)
+        gate = gates.gated("poll", threads, original, wrapper, lambda: 1_000, wrapper)
         watch.renew_ns = 1_001
         assert gate("poller", *given)[0] == who
         watch.renew_ns = 1_000
         assert gate("poller", *given)[0] == "wrapper"
         assert gate("poller", timeout=0)[0] == "wrapper"
+
+    @pytest.mark.parametrize("way", ["itself", "below"])
+    def test_a_loop_that_waits_for_its_events_is_parked(
+        self, threads: dict[int, Watched], watch: Watched, way: str
+    ) -> None:
+        came: list[tuple[Watched, int]] = []
+        states: list[bool] = []
+
+        def poll(*_: Any) -> str:
+            states.append(watch.parked)
+            return "events"
+
+        gate = gates.gated(
+            "poll", threads, poll, wrapper, lambda: 7, lambda *given: came.append(given)
+        )
+
+        def select() -> Any:
+            return gate("poller", 1) if way == "itself" else ask()
+
+        def ask() -> Any:
+            return gate("poller", 1)
+
+        watch.round, watch.renew_ns = select.__code__, 8
+        assert select() == "events"
+        assert (states, watch.parked, came) == ([True], False, [])
+        watch.renew_ns = 7
+        assert select() == "events"
+        assert came == [(watch, 7)]
+        watch.call = object()  # one is open: to end it is the wrapper's
+        assert select()[0] == "wrapper"
+        watch.call = None
+        watch.round = wrapper.__code__
+        assert select()[0] == "wrapper"
+        watch.round = None
+        assert select()[0] == "wrapper"
+
+    def test_a_loop_that_was_woken_by_an_error_is_parked_no_more(
+        self, threads: dict[int, Watched], watch: Watched
+    ) -> None:
+        def fails(*_: Any) -> Any:
+            raise LookupError("a signal")
+
+        def fails_too(*_: Any) -> Any:
+            raise ValueError("ours")
+
+        def select(gate: Callable[..., Any]) -> Any:
+            return gate("poller", 1)
+
+        watch.round = select.__code__
+        with pytest.raises(LookupError, match="a signal"):
+            select(gates.gated("poll", threads, fails, wrapper, lambda: 7, fails_too))
+        assert not watch.parked
+        with pytest.raises(ValueError, match="ours"):
+            select(gates.gated("poll", threads, original, wrapper, lambda: 7, fails_too))
+        assert not watch.parked
 
     def test_errors_are_handed_on(self, threads: dict[int, Watched]) -> None:
         def fails(*_: Any) -> Any:
@@ -227,10 +287,11 @@ class TestTheGate:
             "call": ({__file__: Role.QUIET}, Role.QUIET, Role.IMPORT),
             "lock": (lambda lock, blocking: lock is watch,),
             "socket": (lambda sock: 0.0 if sock is watch else None,),
-            "poll": (lambda: 0,),
+            "poll": (lambda: 0, lambda *_: None),
         }
         gate = gates.gated(kind, threads, lambda *_: None, lambda *_: None, *asks.get(kind, ()))
         watch.renew_ns = 1
+        watch.round = sys._getframe().f_code
         given = object()
         for each in (gate, watch, given, threads):
             gate(watch, 0)
@@ -259,21 +320,71 @@ class TestWalks:
         found.clear()
 
     @native
-    def test_find_the_same_frame(self, reader: FrameReader, frames: list[FrameType]) -> None:
+    def test_note_the_same_line(self, reader: FrameReader, frames: list[FrameType]) -> None:
+        class Task:
+            pass
+
+        def by_python(probe: LoopProbe, *given: Any) -> None:
+            probe._note_task(*given)
+
+        def by_c(tasks: dict[int, Any], *given: Any) -> None:
+            walker.note_task(tasks, *given)
+
+        async def own() -> None:
+            pass
+
+        walker = reader.walker((own.__code__,))
         names = sorted({frame.f_code.co_filename for frame in frames})
         landmarks = reader.sorter.landmarks
+        task, maker = Task(), Task()
+        found = set()
         for role in (None, Role.USER, Role.LOOP, Role.QUIET):
             for name in names:
+                probe = LoopProbe(Watch(Recorder()), reader)
+                tasks: dict[int, Any] = {}
                 landmarks.clear()
                 landmarks.update(dict.fromkeys(names))
                 landmarks[name] = role
-                for frame in frames:
-                    assert reader.user_frame(frame) is reader._user_frame(frame)
+                for known in (None, maker):
+                    if known is not None:
+                        entry = (weakref.ref(maker), own.__code__, 5)
+                        probe._tasks[hash(maker)] = tasks[hash(maker)] = entry
+                    by_python(probe, task, None, known)
+                    by_c(tasks, task, None, known)
+                    lines = [
+                        (one.get(hash(task)) or (None, None))[1:] for one in (probe._tasks, tasks)
+                    ]
+                    assert lines[0] == lines[1]
+                    found.add(lines[0])
+        assert len(found) > 2
 
     @native
-    def test_sort_a_file_that_is_new(self, reader: FrameReader, frames: list[FrameType]) -> None:
-        reader.user_frame(frames[0])
-        assert frames[0].f_code.co_filename in reader.sorter.landmarks
+    def test_note_nothing_of_a_task_that_tells_itself(self, reader: FrameReader) -> None:
+        async def own() -> None:
+            pass
+
+        def note(walker: Any, coroutine: Any) -> dict[int, Any]:
+            tasks: dict[int, Any] = {}
+            walker.note_task(tasks, reader, coroutine, None)
+            return tasks
+
+        landmarks = reader.sorter.landmarks
+        landmarks[__file__] = Role.USER
+        coroutine = own()
+        assert note(reader.walker(()), None)  # a line of this file
+        assert not note(reader.walker(()), coroutine)  # whose own code is the user's
+        landmarks[__file__] = None
+        assert not note(reader.walker((own.__code__,)), coroutine)
+        coroutine.close()
+
+    @native
+    def test_a_task_that_cannot_be_noted_is_let_be(self, reader: FrameReader) -> None:
+        reader.sorter.landmarks[__file__] = Role.USER
+        tasks: dict[int, Any] = {}
+        unhashable: Any = []
+        (lambda: reader.walker(()).note_task(tasks, unhashable, None, None))()
+        (lambda: reader.walker(()).note_task(tasks, 5, None, unhashable))()
+        assert tasks == {}
 
     @native
     def test_tell_stacks_apart_as_in_python(self, frames: list[FrameType]) -> None:
@@ -298,12 +409,18 @@ class TestWalks:
         assert deep(600) == (400, 400)
 
     @native
-    def test_want_a_frame(self, reader: FrameReader) -> None:
+    def test_want_what_they_can_use(self, reader: FrameReader) -> None:
         wrong: Any = None
         with pytest.raises(TypeError):
-            reader.user_frame(wrong)
-        with pytest.raises(TypeError):
             gates.native.stack_key(wrong, {})
+        with pytest.raises(TypeError):
+            reader.walker(()).note_task(wrong, wrong, wrong, wrong)
+        with pytest.raises(TypeError):
+            reader.walker(()).note_task()
+        with pytest.raises(TypeError):
+            reader.walker(wrong)
+        with pytest.raises(TypeError):
+            gates.native.Walker(landmarks={})
 
 
 def run_with(core: str, code: str, *options: str) -> str:
