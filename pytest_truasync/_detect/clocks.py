@@ -38,6 +38,9 @@ _SWITCHES_SPARE: Final = 10
 """Who goes to sleep more often than so many times an interval, and these, was woken by threads that
 let go of the GIL and took it back at once, as each round of a loop does."""
 
+_YOUNG_NS: Final = 2_000_000
+"""A thread that has computed for less has only begun."""
+
 _open: Final = os.open
 _close: Final = os.close
 native_id: Final = threading.get_native_id
@@ -175,8 +178,16 @@ class ThreadClocks:
         return _state_of(self.native) == b"R"
 
     def read_all(self, stale_ns: int) -> Reading:
-        """Return the clocks now, with a time in the queue that is not older than *stale_ns*."""
+        """Return the clocks now, with a time in the queue that is not older than *stale_ns*.
+
+        Called in the thread itself. At first, one that has only begun is taken to have stood in no
+        queue: the system makes the file for that when it is opened, which takes longer than all
+        else of a short loop. What it did stand there is only counted later, and against nobody.
+        """
         reading = self.read()
+        if self._queue_ns < 0 and 0 <= reading.cpu_ns < _YOUNG_NS:
+            self._queue, self._queue_ns = (0, 0), reading.wall_ns
+            return reading._replace(delay_ns=0, turns=0)
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
             return reading
         return self.with_queue(reading)
