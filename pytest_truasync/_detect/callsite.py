@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from pytest_truasync._model import CallSite
 
 _LONGEST_CHAIN: Final = 16
 _MOST_SITES: Final = 20_000
+_MOST_CHAINS: Final = 2_000
 DEEPEST: Final = 400
 """Frames looked at; a recursion deeper than this names no line."""
 
@@ -92,11 +93,34 @@ class FrameReader:
         self._sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
         """Number of a code and instruction → the code, which keeps its number, and the line."""
         self._sources: dict[CallSite, CallSite] = {}
+        self._ends: dict[int, CodeType] = {}
+        """Number of the code of a frame with which a stack ends → the code, which keeps it."""
+        self._chains: dict[object, tuple[list[CodeType], tuple[CallSite, ...]]] = {}
+        """Key of a stack → its codes, which keep their numbers, and its chain."""
 
     def forget(self) -> None:
         """Forget what was read."""
-        for known in (self._names, self._sites, self._sources):
+        for known in (self._names, self._sites, self._sources, self._chains, self._ends):
             known.clear()
+
+    def key(self, frame: FrameType) -> object:
+        """Return what tells a stack from others: each frame's code, by number, and instruction.
+
+        Who keeps it has to keep the codes, as `codes` gives them.
+        """
+        return _stack_key(frame, self._ends)
+
+    def codes(self, frame: FrameType) -> list[CodeType]:
+        """Return the codes on a stack, as far as the frame with which it ends."""
+        found = []
+        at: FrameType | None = frame
+        while at is not None:
+            found.append(code := at.f_code)
+            if code.co_name in ENDS and self.is_end(code):
+                self._ends[id(code)] = code
+                break
+            at = at.f_back
+        return found
 
     def read(self, frame: FrameType) -> Stack:
         """Return what stands between *frame*, which made a call, and the loop's callback."""
@@ -248,6 +272,14 @@ class FrameReader:
         The coroutines that a task awaits are on its stack while it runs; the harness, the loop
         and our own frames are left out, and of a long chain the middle.
         """
+        known = self._chains.get(key := self.key(frame))
+        if known is None:
+            if len(self._chains) >= _MOST_CHAINS:
+                self._chains.clear()
+            known = self._chains[key] = (self.codes(frame), self._chain(frame))
+        return known[1]
+
+    def _chain(self, frame: FrameType) -> tuple[CallSite, ...]:
         roles = self.sorter.roles
         found: list[CallSite] = []
         at: FrameType | None = frame
@@ -278,6 +310,24 @@ class FrameReader:
         if name is None:
             name = self._names[key] = _public_name(code, frame.f_globals)
         return name
+
+
+def stack_key_in_python(frame: FrameType, ends: dict[int, CodeType]) -> tuple[int, ...]:
+    """Return the numbers of codes, and the instructions, of a stack, up to one of the *ends*."""
+    key: list[int] = []
+    code_id = id
+    at: FrameType | None = frame
+    for _ in range(DEEPEST):
+        number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
+        key += (number, at.f_lasti)  # type: ignore[union-attr]
+        if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
+            break
+    return tuple(key)
+
+
+_stack_key: Final[Callable[[FrameType, dict[int, CodeType]], object]] = (
+    gates.stack_key or stack_key_in_python
+)
 
 
 def _line_at(code: CodeType, instruction: int) -> int:

@@ -8,16 +8,14 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from types import CodeType, FrameType, ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Final
 
-from pytest_truasync._detect import gates, originals
+from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
     CALLBACK_RUNNERS,
-    DEEPEST,
-    ENDS,
     FrameReader,
     Stack,
 )
@@ -40,7 +38,6 @@ from pytest_truasync._model import PERMISSION, CallSite, PoolUse
 
 _MOST_POOLS: Final = 200
 _MOST_HANDOVERS: Final = 20_000
-_DEEPEST: Final = range(DEEPEST)
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
 
@@ -143,8 +140,6 @@ class OffloadProbe:
         """Number of an executor or limiter → itself and its pool. A WeakKeyDictionary would make a
         reference for each question."""
         self._handovers: dict[tuple[Any, ...], Handover] = {}
-        self._ends: dict[int, CodeType] = {}
-        """Number of the code of a frame with which a stack ends → the code, which keeps it."""
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
         self._ways: dict[str, Mapping[str, str] | None] = {}
@@ -386,8 +381,8 @@ class OffloadProbe:
 
     def forget(self) -> None:
         """Forget the pools and lines that work was handed over by."""
-        for known in (self._pool_of, self._handovers, self._ends):
-            known.clear()
+        self._pool_of.clear()
+        self._handovers.clear()
 
     # Pools.
 
@@ -482,11 +477,8 @@ class OffloadProbe:
             return None
 
     def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
-        """Return what is the same each time that the lines on the stack hand over some work.
-
-        A frame is known by the number of its code, and by its instruction.
-        """
-        place = (via, bare, _stack_key(frame, self._ends))
+        """Return what is the same each time that the lines on the stack hand over some work."""
+        place = (via, bare, self._reader.key(frame))
         known = self._handovers.get(place)
         if known is None:
             if len(self._handovers) >= _MOST_HANDOVERS:
@@ -495,14 +487,7 @@ class OffloadProbe:
         return known
 
     def _new_handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
-        codes = []  # they keep their numbers
-        each: FrameType | None = frame
-        while each is not None:
-            codes.append(code := each.f_code)
-            if code.co_name in ENDS and self._reader.is_end(code):
-                self._ends[id(code)] = code
-                break
-            each = each.f_back
+        codes = self._reader.codes(frame)  # they keep their numbers
         own = bare and _starts_pool_worker(frame)
         via, at = self._way(frame, via)
         if own or at is None:
@@ -650,24 +635,6 @@ class OffloadProbe:
         """Return the use of each pool since the last time."""
         pools, self.used_pools = self.used_pools, {}
         return [use for pool in list(pools) if (use := pool.take()) is not None]
-
-
-def _stack_key_in_python(frame: FrameType, ends: dict[int, CodeType]) -> tuple[int, ...]:
-    """Return the numbers of codes, and the instructions, of a stack, up to one of the *ends*."""
-    key: list[int] = []
-    code_id = id
-    at: FrameType | None = frame
-    for _ in _DEEPEST:
-        number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
-        key += (number, at.f_lasti)  # type: ignore[union-attr]
-        if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
-            break
-    return tuple(key)
-
-
-_stack_key: Final[Callable[[FrameType, dict[int, CodeType]], object]] = (
-    gates.stack_key or _stack_key_in_python
-)
 
 
 def _await(tracked: Any, answer: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import compress
 from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, TypeVar
@@ -65,11 +66,22 @@ def stand_in(frame: FrameType) -> FunctionType:
     return FunctionType(known, frame.f_globals)
 
 
+class _Others(dict[str, bool]):
+    """Name of a file → whether it is not ours; a debug mode asks for each frame of each task."""
+
+    def __missing__(self, filename: str) -> bool:
+        found = self[filename] = not filename.startswith(OURS)
+        return found
+
+
+_others: Final = _Others()
+
+
 def without_us(made: Made) -> Made:
     """Return a task or handle; in debug mode it tells where it was made, and that was not here."""
     trace = getattr(made, "_source_traceback", None)
-    if trace and OURS in "\n".join(map(_filename, trace)):
-        trace[:] = [entry for entry in trace if not entry.filename.startswith(OURS)]
+    if trace:
+        trace[:] = compress(trace, map(_others.__getitem__, map(_filename, trace)))
     return made
 
 

@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_truasync._detect import gates, waits
-from pytest_truasync._detect.callsite import FrameReader
-from pytest_truasync._detect.executors import _stack_key_in_python
+from pytest_truasync._detect.callsite import FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
 from pytest_truasync._detect.recorder import Recorder, Watch
@@ -392,7 +391,7 @@ class TestWalks:
         for ends in ({}, {id(frames[3].f_code): frames[3].f_code}):
             by_key: dict[object, object] = {}
             for frame in frames:
-                plain = _stack_key_in_python(frame, ends)
+                plain = stack_key_in_python(frame, ends)
                 assert by_key.setdefault(key(frame, ends), plain) == plain
             assert len(by_key) == len(set(by_key.values()))
 
@@ -403,7 +402,7 @@ class TestWalks:
                 return deep(more - 1)
             here = sys._getframe()
             return len(gates.native.stack_key(here, {})) // 16, len(
-                _stack_key_in_python(here, {})
+                stack_key_in_python(here, {})
             ) // 2
 
         assert deep(600) == (400, 400)
