@@ -182,7 +182,7 @@ class LoopProbe:
 
         def spawn_impl(*args: Any, **kwargs: Any) -> Any:
             task = spawn(*args, **kwargs)
-            note(task, task.coro, getattr(context, "task", None) or probe._running())
+            note(task, task.coro, getattr(context, "task", None))
             return task
 
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
@@ -196,8 +196,8 @@ class LoopProbe:
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
             maker = current_task(self)
-            if maker is None and probe._trio_context is not None:
-                maker = probe._running()  # a guest's
+            if maker is None and (guest := probe._trio_context) is not None:
+                maker = getattr(guest, "task", None)
             note(task, args[0] if args else None, maker)
             if getattr(task, "_source_traceback", None):
                 without_us(task)
