@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -12,42 +13,55 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("pytest_truasync", "_detect", "_gates.c")
-NAME = "pytest_truasync._detect._gates"
+SOURCE = Path("pytest_truasync", "_detect", "_native.c")
+NAME = "pytest_truasync._detect._native"
 
 
-class GatesHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Put the part in C into the wheel, or beside its source for an editable install."""
+class NativeHook(BuildHookInterface[Any]):
+    """Puts the part in C into the wheel; beside its source for an editable install."""
+
+    folder = ""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build it, if this is CPython with a GIL and a C compiler."""
-        if not _is_wanted():
-            return
         root = Path(self.root)
-        with tempfile.TemporaryDirectory() as folder:
-            built = self._build(root, Path(folder))
-            if built is None:
+        name = SOURCE.stem + str(sysconfig.get_config_var("EXT_SUFFIX"))
+        place = root / SOURCE.parent / name
+        self.folder = tempfile.mkdtemp()
+        try:
+            if version == "editable":
+                place.unlink(missing_ok=True)
+            if not _is_wanted():
                 return
-            place = root / SOURCE.parent / built.name
-            fresh = place.with_name(f"{built.name}.{os.getpid()}")
-            shutil.copy2(built, fresh)
-            fresh.replace(place)  # another process may have the old one loaded
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
-        build_data["artifacts"].append(place.relative_to(root).as_posix())
+            built = self._build(root, Path(self.folder))
+            if version == "editable":
+                fresh = place.with_name(f".{os.getpid()}.{name}")
+                try:
+                    shutil.copy2(built, fresh)
+                    fresh.replace(place)  # at once: another process may load it meanwhile
+                finally:
+                    fresh.unlink(missing_ok=True)
+            else:
+                build_data["force_include"][str(built)] = (SOURCE.parent / name).as_posix()
+                build_data["pure_python"] = False
+                build_data["infer_tag"] = True
+        except Exception as error:  # noqa: BLE001 - of any compiler or disk; the plugin works without
+            self.app.display_warning(f"pytest-truasync is built without its part in C: {error!r}")
 
-    def _build(self, root: Path, folder: Path) -> Path | None:
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Take away what was built, which is in the wheel now."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _build(self, root: Path, folder: Path) -> Path:
         from setuptools import Distribution, Extension
         from setuptools.command.build_ext import build_ext
 
-        command = build_ext(Distribution({"ext_modules": [Extension(NAME, [str(root / SOURCE)])]}))
+        digest = hashlib.sha256((root / SOURCE).read_bytes()).hexdigest()[:16]
+        part = Extension(NAME, [str(root / SOURCE)], define_macros=[("SOURCE", f'"{digest}"')])
+        command = build_ext(Distribution({"ext_modules": [part]}))
         command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "temp")
         command.ensure_finalized()
-        try:
-            command.run()
-        except Exception as error:  # noqa: BLE001 - of any compiler; the plugin works without
-            self.app.display_warning(f"pytest-truasync is built without its part in C: {error}")
-            return None
+        command.run()
         return Path(command.get_ext_fullpath(NAME))
 
 

@@ -9,6 +9,8 @@ import pytest
 
 Mode: TypeAlias = Literal["fail", "warn", "raise"]
 MODES: Final[tuple[str, ...]] = get_args(Mode)
+CORES: Final = ("native", "python")
+"""With the part in C, if it is there, or without: what TRUASYNC_CORE in the environment says."""
 FORMAT_NAMES: Final = ("json",)
 """The report formats: the settings check a name without importing what renders it."""
 MARKER: Final = "allow_blocking"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_truasync import __version__, _allow
-from pytest_truasync._detect import Detector
+from pytest_truasync._detect import Detector, native
 from pytest_truasync._detect.recorder import merge_notes
 from pytest_truasync._model import (
     CallSite,
@@ -128,9 +128,12 @@ class Session:
 
     def header(self) -> str:
         """Return the line for the head of the run."""
-        line = terminal.header(self.settings, __version__)
-        lacking = self._detector.unavailable if self._detector is not None else ()
-        return f"{line}\ntruasync: not watched here: {', '.join(lacking)}" if lacking else line
+        lines = [terminal.header(self.settings, __version__)]
+        if lacking := self._detector.unavailable if self._detector is not None else ():
+            lines.append(f"truasync: not watched here: {', '.join(lacking)}")
+        if native.unusable:
+            lines.append(f"truasync: slower than it could be: its part in C: {native.unusable}")
+        return "\n".join(lines)
 
     # One test.
 

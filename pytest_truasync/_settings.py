@@ -1,6 +1,7 @@
 """Command line, ini file and markers → frozen values; every `UsageError` is raised here."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 import pytest
 
 from pytest_truasync._model import CallSite, Permission
-from pytest_truasync._options import FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIONS, Mode
+from pytest_truasync._options import CORES, FORMAT_NAMES, MARKER, MODES, OFFLOAD, OPTIONS, Mode
 from pytest_truasync._rules import NAMES, RULES, UnknownWordError, check_words, is_health, select
 
 
@@ -41,6 +42,7 @@ def settings_from(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: a value is unknown or cannot be read; it names the option and the value.
     """
+    _check_word("TRUASYNC_CORE", os.environ.get("TRUASYNC_CORE"), CORES)
     chosen = {
         "mode": _choice(config, "mode", MODES),
         "strict_offload": _choice(config, "offload", OFFLOAD) == "strict",
@@ -116,9 +118,13 @@ def _words(config: pytest.Config, name: str) -> tuple[list[str], str]:
 
 def _choice(config: pytest.Config, name: str, choices: tuple[str, ...]) -> str | None:
     value, source = _sourced(config, name)
+    _check_word(source, value, choices)
+    return cast("str | None", value)
+
+
+def _check_word(source: str, value: str | None, choices: tuple[str, ...]) -> None:
     if value and value not in choices:
         raise pytest.UsageError(f"{source}: {value!r} is unknown{_nearest(value, choices)}")
-    return cast("str | None", value)
 
 
 def _selected(config: pytest.Config) -> frozenset[str]:

@@ -20,8 +20,8 @@ from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, FOREVER, LOCKS,
 from pytest_truasync._detect.callread import is_mutex
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.filework import FileCalls
-from pytest_truasync._detect.gates import gated
 from pytest_truasync._detect.imports import ImportHooks, Then
+from pytest_truasync._detect.native import gated
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
@@ -276,6 +276,8 @@ class CallProbe:
             return self._wrap_trying(target, original, attempt(original))
         return self._wrap_lock(target, original, attempt(original), ACQUIRES[kind])
 
+    # A gate of `_native.c` may stand before each, and repeats how its first lines let calls pass.
+    #
     # Each of these lets go of what was only passed on when the call raises: the traceback keeps its
     # frame, and with it all that the frame holds. To hand on no names makes one dictionary less.
 
@@ -353,10 +355,10 @@ class CallProbe:
                     return original(poller, timeout, maxevents)
                 if timeout == 0:  # as each round of a busy loop asks
                     now = clock()
-                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.round):
+                    if now >= watch.renew_ns and asks_for_events(getframe(1), watch.poller):
                         come_round(watch, now)
                     return original(poller, timeout, maxevents)
-                if not asks_for_events(getframe(1), watch.round):
+                if not asks_for_events(getframe(1), watch.poller):
                     return observe(target, original, predicate, (poller, timeout, maxevents), {})
                 if watch.call is not None:
                     watch.finish()  # the callback that made it is over

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import linecache
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from pytest_truasync._detect import gates, originals
+from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._model import CallSite
 
@@ -112,9 +112,9 @@ class FrameReader:
 
     def codes(self, frame: FrameType) -> list[CodeType]:
         """Return the codes on a stack, as far as the frame with which it ends."""
-        found = []
+        found: list[CodeType] = []
         at: FrameType | None = frame
-        while at is not None:
+        while at is not None and len(found) < DEEPEST:
             found.append(code := at.f_code)
             if code.co_name in ENDS and self.is_end(code):
                 self._ends[id(code)] = code
@@ -226,16 +226,10 @@ class FrameReader:
             at = at.f_back
         return None
 
-    def walker(self, endings: tuple[CodeType, ...]) -> Any:
-        """Return what does as `user_frame` in the part in C, or None where there is none.
-
-        Args:
-            endings: codes of coroutines that tell nothing.
-        """
-        if gates.native is None:
-            return None
-        known = (_USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS)
-        return gates.native.Walker(self.sorter.landmarks, *known, endings)
+    @property
+    def landmarks(self) -> tuple[Any, ...]:
+        """What `user_frame` goes by: roles of files, three of these, and two sets of functions."""
+        return (self.sorter.landmarks, _USER, _LOOP, _QUIET, _CALLING_BACK, CALLBACK_RUNNERS)
 
     def site_at(self, code: CodeType, instruction: int) -> CallSite:
         """Return the line of *code* at the offset of an instruction."""
@@ -312,22 +306,19 @@ class FrameReader:
         return name
 
 
-def stack_key_in_python(frame: FrameType, ends: dict[int, CodeType]) -> tuple[int, ...]:
+def stack_key_in_python(frame: FrameType, ends: dict[int, CodeType]) -> object:
     """Return the numbers of codes, and the instructions, of a stack, up to one of the *ends*."""
     key: list[int] = []
-    code_id = id
-    at: FrameType | None = frame
     for _ in range(DEEPEST):
-        number = code_id(at.f_code)  # type: ignore[union-attr]  # left before it is none
-        key += (number, at.f_lasti)  # type: ignore[union-attr]
-        if number in ends or (at := at.f_back) is None:  # type: ignore[union-attr]
+        number = id(frame.f_code)
+        key += (number, frame.f_lasti)
+        if number in ends or (above := frame.f_back) is None:
             break
+        frame = above
     return tuple(key)
 
 
-_stack_key: Final[Callable[[FrameType, dict[int, CodeType]], object]] = (
-    gates.stack_key or stack_key_in_python
-)
+_stack_key: Final = native.stack_key or stack_key_in_python
 
 
 def _line_at(code: CodeType, instruction: int) -> int:

@@ -6,12 +6,11 @@ import asyncio.base_events
 import asyncio.events
 import threading
 from collections.abc import Callable, Generator
-from functools import partial
 from types import CodeType, ModuleType
 from typing import Any, Final
 from weakref import ref
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.imports import ImportHooks
@@ -56,15 +55,15 @@ class LoopProbe:
         self._landmarks = reader.sorter.landmarks
         self._tasks: dict[int, Origin] = {}
         """Hash of a task, which is its place in memory, so that the next one there takes it over.
-        A WeakKeyDictionary would run Python code at the end of each task."""
+        A WeakKeyDictionary would run Python code at the end of each task. It is one dict for good:
+        the part in C holds it."""
         self._most_tasks = _FEW_TASKS
-        walker = reader.walker(_ENDINGS)
-        self._note: Callable[[Any, Any, Any], None] = (
-            self._note_task if walker is None else partial(walker.note_task, self._tasks)
-        )
+        self._note: Callable[[Any, Any, Any], None] = self._note_task
+        if native.TaskNoter is not None:
+            self._note = native.TaskNoter(self._tasks, _ENDINGS, *reader.landmarks).note
         self._here = _Here()
         self._trio_context: Any = None
-        self._trio_round: CodeType | None = None
+        self._trio_poller: CodeType | None = None
 
     def install(self, patches: PatchStack, imports: ImportHooks) -> None:
         """Watch the loops that start from now on."""
@@ -76,12 +75,12 @@ class LoopProbe:
         if (uvloop := originals.modules.get("uvloop")) is not None:
             self._watch_uvloop(patches, uvloop)  # it took the function from asyncio at its import
         imports.when("trio._core._run", lambda module: self._watch_trio(patches, module))
-        imports.when("trio._core._io_epoll", self._note_trio_round)
+        imports.when("trio._core._io_epoll", self._note_trio_poller)
         self._watch_tasks(patches, asyncio.base_events.BaseEventLoop)
         imports.when("uvloop", lambda module: self._watch_tasks(patches, module.Loop))
 
-    def _note_trio_round(self, module: ModuleType) -> None:
-        self._trio_round = module.EpollIOManager.get_events.__code__
+    def _note_trio_poller(self, module: ModuleType) -> None:
+        self._trio_poller = module.EpollIOManager.get_events.__code__
 
     def _running_loop_setter(self, original: Callable[[Any], None]) -> Callable[..., None]:
         enter, leave = self._enter, self._leave
@@ -102,7 +101,7 @@ class LoopProbe:
         if known is None:
             watch = self._here.watch
             if watch is not None:
-                watch.loop, watch.round = loop, _round_of(loop)
+                watch.loop, watch.poller = loop, _poller_of(loop)
                 self._watch.push_again(watch)
                 return True
             watch = self._here.watch = ThreadWatch(self._watch.recorder)
@@ -112,7 +111,7 @@ class LoopProbe:
             if known.work is not None:
                 known.work.hosted = True
             watch = ThreadWatch(self._watch.recorder)
-        watch.loop, watch.round = loop, _round_of(loop)
+        watch.loop, watch.poller = loop, _poller_of(loop)
         self._watch.push(watch)
         return True
 
@@ -146,7 +145,7 @@ class LoopProbe:
             steps = original(*args, **kwargs)
             probe._sweep()
             on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
-            on.round = probe._trio_round
+            on.poller = probe._trio_poller
             if not getattr(on.loop, "is_guest", True):
                 watch.push(on)
                 try:
@@ -195,9 +194,12 @@ class LoopProbe:
 
         def create_task(self: Any, *args: Any, **kwargs: Any) -> Any:
             task = original(self, *args, **kwargs)
-            maker = current_task(self)
-            if maker is None and (guest := probe._trio_context) is not None:
-                maker = getattr(guest, "task", None)
+            try:
+                maker = current_task(self)
+                if maker is None and (guest := probe._trio_context) is not None:
+                    maker = getattr(guest, "task", None)
+            except Exception:  # noqa: BLE001 - a loop of a kind that has no tasks of its own
+                maker = None
             note(task, args[0] if args else None, maker)
             if getattr(task, "_source_traceback", None):
                 without_us(task)
@@ -268,5 +270,5 @@ class LoopProbe:
         return found if found is not None and found[0]() is task else None
 
 
-def _round_of(loop: Any) -> CodeType | None:
+def _poller_of(loop: Any) -> CodeType | None:
     return ROUND if isinstance(loop, _loop_type) else None

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from pytest_truasync._detect import gates
+from pytest_truasync._detect import native
 
 MISSING: Final = object()
 
@@ -115,9 +115,10 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
 
     A Python function in its place would bind as a method where a class holds it
     (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
-    `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is
-    `PyObject_Vectorcall`, or a shorter way of the part in C. Where ctypes cannot make one,
-    *function* itself is returned.
+    `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is `call_stand`
+    of `_native.c`, which calls what the stand holds; without the part in C it is
+    `PyObject_Vectorcall`, which calls the stand. Where ctypes cannot make a twin, *function* itself
+    is returned.
 
     Args:
         original: the builtin, an attribute of the module that it names.
@@ -131,7 +132,7 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
 class _Stand(ModuleType):
     """What a builtin belongs to, which pickle and `repr` ask for; it is the module for them.
 
-    Being called is what the C code of a twin does with it: nothing stands between the two.
+    Its slot `__call__` holds what the twin runs.
     """
 
     __slots__ = ("__call__",)
@@ -141,9 +142,8 @@ _Stand.__name__ = _Stand.__qualname__ = "module"
 
 
 def _address_of_call() -> int | None:
-    if gates.native is not None:
-        address: int = gates.native.call_stand
-        return address
+    if native.call_stand is not None:
+        return native.call_stand
     return ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value
 
 
@@ -195,7 +195,7 @@ def dress(original: Callable[..., Any], function: Callable[..., Any]) -> Callabl
     if owner is not None:  # a method of a C type, which is pickled as the attribute of its type
         function.__module__ = owner.__module__
         function.__qualname__ = f"{owner.__qualname__}.{function.__name__}"
-    if isinstance(function, FunctionType) or gates.is_gate(function):
+    if isinstance(function, FunctionType) or native.is_gate(function):
         function.__wrapped__ = original  # type: ignore[attr-defined]
         function.__annotations__ = dict(getattr(original, "__annotations__", None) or {})
     return function

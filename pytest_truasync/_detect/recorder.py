@@ -124,9 +124,9 @@ class ThreadWatch:
         "explained_ns",
         "loop",
         "parked",
+        "poller",
         "renew_ns",
         "rested",
-        "round",
         "sink",
         "subject",
         "work",
@@ -149,8 +149,8 @@ class ThreadWatch:
         """The same, between two loops."""
         self.parked = False
         """The loop waits for events: nothing is held."""
-        self.round: CodeType | None = None
-        """What asks for the events of the loop, or is above what does; None where none can tell."""
+        self.poller: CodeType | None = None
+        """What polls for the events of the loop, or is right above it; None where it is unknown."""
         self.renew_ns = 0
         """From when on it is of use to say again that the loop has come round."""
 

@@ -66,22 +66,25 @@ def stand_in(frame: FrameType) -> FunctionType:
     return FunctionType(known, frame.f_globals)
 
 
-class _Others(dict[str, bool]):
-    """Name of a file → whether it is not ours; a debug mode asks for each frame of each task."""
+class _NotOurs(dict[str, bool]):
+    """Name of a file → whether it is not ours."""
 
     def __missing__(self, filename: str) -> bool:
+        if len(self) >= _MOST:
+            self.clear()
         found = self[filename] = not filename.startswith(OURS)
         return found
 
 
-_others: Final = _Others()
+_not_ours: Final = _NotOurs()
 
 
 def without_us(made: Made) -> Made:
     """Return a task or handle; in debug mode it tells where it was made, and that was not here."""
     trace = getattr(made, "_source_traceback", None)
     if trace:
-        trace[:] = compress(trace, map(_others.__getitem__, map(_filename, trace)))
+        # No line of Python for each entry: there are ten for each task and handle.
+        trace[:] = compress(trace, map(_not_ours.__getitem__, map(_filename, trace)))
     return made
 
 

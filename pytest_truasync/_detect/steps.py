@@ -95,16 +95,19 @@ class Step:
         self.floor = self.context = self.function = None
 
 
-def asks_for_events(caller: FrameType, round_: CodeType | None) -> bool:
-    """Tell whether *caller*, which polls, does so for a loop, which has come round.
+def asks_for_events(caller: FrameType, poller: CodeType | None) -> bool:
+    """Tell whether *caller*, which polls, does so for its thread's loop, which has come round.
+
+    trio as a guest polls in the midst of a step of its host's, which has another poller.
 
     Args:
         caller: the frame.
-        round_: see `ThreadWatch.round`.
+        poller: see `ThreadWatch.poller`.
     """
-    if round_ is None or caller.f_code is round_:
-        return round_ is not None
-    return (above := caller.f_back) is not None and above.f_code is round_
+    if poller is None:
+        return False
+    above = caller.f_back
+    return caller.f_code is poller or (above is not None and above.f_code is poller)
 
 
 class StepReader:

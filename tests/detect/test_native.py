@@ -1,30 +1,32 @@
-"""The part in C lets through what the wrappers would only hand on, and nothing else."""
+"""The part in C does as its partners in Python do."""
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import inspect
 import json
-import os
 import select
 import socket
-import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
-from typing import Any
+from pathlib import Path
+from types import CodeType, FrameType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from pytest_truasync._detect import gates, waits
-from pytest_truasync._detect.callsite import FrameReader, stack_key_in_python
+from pytest_truasync._detect import native, waits
+from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
 from pytest_truasync._detect.recorder import Recorder, Watch
 
-native = pytest.mark.skipif(gates.native is None, reason="built without its part in C")
+Run = Callable[..., pytest.RunResult]
+
+built = pytest.mark.skipif(native.Gate is None, reason="built without its part in C")
 
 
 class Watched:
@@ -33,7 +35,7 @@ class Watched:
     busy = False
     work: Any = None
     call: Any = None
-    round: CodeType | None = None
+    poller: CodeType | None = None
     parked = False
     renew_ns = 0
 
@@ -56,22 +58,22 @@ def wrapper(*args: Any, **kwargs: Any) -> Any:
     return "wrapper", args, kwargs
 
 
-@native
+@built
 class TestWhatPasses:
     def test_calls_of_other_threads(self, watch: Watched) -> None:
         elsewhere = {threading.get_ident() + 1: watch}
         for threads in ({}, elsewhere):
-            gate = gates.gated("plain", threads, original, wrapper)
+            gate = native.gated("plain", threads, original, wrapper)
             assert gate(1, named=2) == ("original", (1,), {"named": 2})
 
     def test_none_of_a_watched_thread(self, threads: dict[int, Watched]) -> None:
-        gate = gates.gated("plain", threads, original, wrapper)
+        gate = native.gated("plain", threads, original, wrapper)
         assert gate(1, named=2) == ("wrapper", (1,), {"named": 2})
 
     def test_what_is_done_in_a_call_that_is_watched(
         self, threads: dict[int, Watched], watch: Watched
     ) -> None:
-        gate = gates.gated("call", threads, original, wrapper, {}, Role.QUIET, Role.IMPORT)
+        gate = native.gated("call", threads, original, wrapper, {}, Role.QUIET, Role.IMPORT)
         assert gate(1)[0] == "wrapper"
         watch.busy = True
         assert gate(1)[0] == "original"
@@ -83,7 +85,7 @@ class TestWhatPasses:
     ) -> None:
         roles = {} if role is None else {__file__: role}
         watch.work = work
-        gate = gates.gated("call", threads, original, wrapper, roles, Role.QUIET, Role.IMPORT)
+        gate = native.gated("call", threads, original, wrapper, roles, Role.QUIET, Role.IMPORT)
         nobodys = work is None and role in (Role.QUIET, Role.IMPORT)
         assert gate(1)[0] == ("original" if nobodys else "wrapper")
 
@@ -91,7 +93,7 @@ class TestWhatPasses:
         lock = threading.Lock()
         acquire = type(lock).acquire
         for known in ({}, threads):
-            gate = gates.gated("lock", known, original, wrapper, acquire)
+            gate = native.gated("lock", known, original, wrapper, acquire)
             for given in ((), (True,)):
                 assert gate(lock, *given) is True
                 assert lock.locked()
@@ -99,24 +101,24 @@ class TestWhatPasses:
                 lock.release()
 
     def test_who_asks_for_a_lock_without_waiting(self, threads: dict[int, Watched]) -> None:
-        gate = gates.gated("lock", threads, original, wrapper, type(threading.Lock()).acquire)
+        gate = native.gated("lock", threads, original, wrapper, type(threading.Lock()).acquire)
         assert gate("lock", False) == ("original", ("lock", False), {})
 
     @pytest.mark.parametrize("given", [(True, 1), (1,), (0,), ("x", "y", "z")])
     def test_other_ways_to_ask_are_the_wrappers(
         self, threads: dict[int, Watched], given: tuple[Any, ...]
     ) -> None:
-        gate = gates.gated("lock", threads, original, wrapper, type(threading.Lock()).acquire)
+        gate = native.gated("lock", threads, original, wrapper, type(threading.Lock()).acquire)
         assert gate("lock", *given) == ("wrapper", ("lock", *given), {})
         assert gate("lock", blocking=True) == ("wrapper", ("lock",), {"blocking": True})
 
     def test_what_is_no_lock_is_an_error(self, threads: dict[int, Watched]) -> None:
         acquire = type(threading.Lock()).acquire
-        gate = gates.gated("lock", threads, acquire, wrapper, acquire)
+        gate = native.gated("lock", threads, acquire, wrapper, acquire)
         with pytest.raises(TypeError, match="lock"):
             gate("no lock")
         with pytest.raises(TypeError):
-            gates.gated("lock", {}, acquire, wrapper, acquire)()
+            native.gated("lock", {}, acquire, wrapper, acquire)()
 
     @pytest.mark.parametrize(
         ("timeout", "who"), [(0.0, "original"), (1, "wrapper"), (None, "wrapper")]
@@ -124,13 +126,13 @@ class TestWhatPasses:
     def test_sockets_that_never_wait(
         self, threads: dict[int, Watched], timeout: float | None, who: str
     ) -> None:
-        gate = gates.gated("socket", threads, original, wrapper, waits.gettimeout)
+        gate = native.gated("socket", threads, original, wrapper, waits.gettimeout)
         with socket.socket() as sock:
             sock.settimeout(timeout)
             assert gate(sock, 1)[0] == who
 
     def test_what_is_no_socket_says_so_itself(self, threads: dict[int, Watched]) -> None:
-        gate = gates.gated("socket", threads, original, wrapper, waits.gettimeout)
+        gate = native.gated("socket", threads, original, wrapper, waits.gettimeout)
         assert gate("no socket")[0] == "original"
         assert gate()[0] == "original"
 
@@ -140,6 +142,7 @@ class TestWhatPasses:
             ((0,), "original"),
             ((0, 5), "original"),
             ((0.0,), "original"),
+            ((False,), "original"),
             ((1,), "wrapper"),
             ((-1,), "wrapper"),
             ((0.5,), "wrapper"),
@@ -150,7 +153,7 @@ class TestWhatPasses:
     def test_polls_that_do_not_wait_until_it_is_time_to_say_so(
         self, threads: dict[int, Watched], watch: Watched, given: tuple[Any, ...], who: str
     ) -> None:
-        gate = gates.gated("poll", threads, original, wrapper, lambda: 1_000, wrapper)
+        gate = native.gated("poll", threads, original, wrapper, lambda: 1_000, wrapper)
         watch.renew_ns = 1_001
         assert gate("poller", *given)[0] == who
         watch.renew_ns = 1_000
@@ -168,7 +171,7 @@ class TestWhatPasses:
             states.append(watch.parked)
             return "events"
 
-        gate = gates.gated(
+        gate = native.gated(
             "poll", threads, poll, wrapper, lambda: 7, lambda *given: came.append(given)
         )
 
@@ -178,7 +181,7 @@ class TestWhatPasses:
         def ask() -> Any:
             return gate("poller", 1)
 
-        watch.round, watch.renew_ns = select.__code__, 8
+        watch.poller, watch.renew_ns = select.__code__, 8
         assert select() == "events"
         assert (states, watch.parked, came) == ([True], False, [])
         watch.renew_ns = 7
@@ -187,9 +190,9 @@ class TestWhatPasses:
         watch.call = object()  # one is open: to end it is the wrapper's
         assert select()[0] == "wrapper"
         watch.call = None
-        watch.round = wrapper.__code__
+        watch.poller = wrapper.__code__
         assert select()[0] == "wrapper"
-        watch.round = None
+        watch.poller = None
         assert select()[0] == "wrapper"
 
     def test_a_loop_that_was_woken_by_an_error_is_parked_no_more(
@@ -204,12 +207,12 @@ class TestWhatPasses:
         def select(gate: Callable[..., Any]) -> Any:
             return gate("poller", 1)
 
-        watch.round = select.__code__
+        watch.poller = select.__code__
         with pytest.raises(LookupError, match="a signal"):
-            select(gates.gated("poll", threads, fails, wrapper, lambda: 7, fails_too))
+            select(native.gated("poll", threads, fails, wrapper, lambda: 7, fails_too))
         assert not watch.parked
         with pytest.raises(ValueError, match="ours"):
-            select(gates.gated("poll", threads, original, wrapper, lambda: 7, fails_too))
+            select(native.gated("poll", threads, original, wrapper, lambda: 7, fails_too))
         assert not watch.parked
 
     def test_errors_are_handed_on(self, threads: dict[int, Watched]) -> None:
@@ -218,51 +221,49 @@ class TestWhatPasses:
 
         for kind in ("lock", "socket"):
             with pytest.raises(LookupError, match="asked"):
-                gates.gated(kind, threads, original, wrapper, fails)("x")
+                native.gated(kind, threads, original, wrapper, fails)("x")
         with pytest.raises(LookupError, match="asked"):
-            gates.gated("poll", threads, original, wrapper, fails)("x", 0)
+            native.gated("poll", threads, original, wrapper, fails, wrapper)("x", 0)
         with pytest.raises(LookupError, match="asked"):
-            gates.gated("plain", {}, fails, wrapper)("x")
+            native.gated("plain", {}, fails, wrapper)("x")
         bare: Any = {threading.get_ident(): object()}
         with pytest.raises(AttributeError, match="busy"):
-            gates.gated("call", bare, original, wrapper, {}, Role.QUIET, Role.IMPORT)()
+            native.gated("call", bare, original, wrapper, {}, Role.QUIET, Role.IMPORT)()
+        poll = native.gated("poll", bare, original, wrapper, lambda: 1, wrapper)
+        with pytest.raises(AttributeError, match="renew_ns"):
+            poll("x", 0)
+        with pytest.raises(AttributeError, match="call"):
+            poll("x", 1)
+        bare[threading.get_ident()] = SimpleNamespace(call=None)
+        with pytest.raises(AttributeError, match="poller"):
+            poll("x", 1)
 
 
-@native
+@built
 class TestTheGate:
     def test_is_a_method_where_a_class_has_it(self) -> None:
-        gate = gates.gated("plain", {}, original, wrapper)
+        gate = native.gated("plain", {}, original, wrapper)
         owner: Any = type("Owner", (), {"method": gate})
         one = owner()
         assert one.method(1) == ("original", (one, 1), {})
         assert owner.method is gate
         assert inspect.ismethod(one.method)
 
-    def test_is_known_by_the_name_of_what_it_stands_for(self) -> None:
-        code = (
-            "import pickle, inspect, _socket\n"
-            "def test_it():\n"
-            "    gate = _socket.socket.recv\n"
-            "    assert hasattr(gate, '__wrapped__')\n"
-            "    assert pickle.loads(pickle.dumps(gate)) is gate\n"
-            "    assert repr(gate) == repr(gate.__wrapped__)\n"
-            "    assert gate.__name__ == 'recv' and gate.__doc__ == gate.__wrapped__.__doc__\n"
-            "    assert inspect.isroutine(gate)\n"
-        )
-        run_with("native", code)
-
     def test_wants_what_it_can_use(self) -> None:
+        gated: Any = native.gated
         with pytest.raises(ValueError, match="no gate of the kind 'other'"):
-            gates.gated("other", {}, original, wrapper)
+            gated("other", {}, original, wrapper)
         wrong: Any = []
         with pytest.raises(TypeError):
-            gates.gated("plain", wrong, original, wrapper)
-        with pytest.raises(TypeError, match="dict"):
-            gates.gated("call", {}, original, wrapper, [])
+            native.gated("plain", wrong, original, wrapper)
+        for kind, asks in (("call", ([], 1, 2)), ("call", ({},)), ("lock", ()), ("plain", (1,))):
+            with pytest.raises(TypeError, match=f"not what a gate of the kind '{kind}' asks"):
+                gated(kind, {}, original, wrapper, *asks)
+        kind_of_all: Any = native.Gate
         with pytest.raises(TypeError):
-            gates.native.Gate()
+            kind_of_all()
         with pytest.raises(TypeError):
-            gates.native.Gate("plain", {}, original, wrapper=wrapper)
+            kind_of_all("plain", {}, original, wrapper=wrapper)
 
     def test_goes_when_nobody_holds_it(self) -> None:
         holder: list[Any] = []
@@ -270,7 +271,7 @@ class TestTheGate:
         def closing(*_: Any) -> Any:
             return holder
 
-        gate = gates.gated("plain", {}, original, closing)
+        gate = native.gated("plain", {}, original, closing)
         holder.append(gate)  # a cycle: gate, wrapper, its cell, the list
         gone = weakref.ref(gate)
         del gate, closing
@@ -280,7 +281,7 @@ class TestTheGate:
 
     @pytest.mark.parametrize("kind", ["plain", "call", "lock", "socket", "poll"])
     def test_keeps_no_reference(
-        self, threads: dict[int, Watched], watch: Watched, kind: str
+        self, threads: dict[int, Watched], watch: Watched, kind: native.Kind
     ) -> None:
         asks: dict[str, tuple[Any, ...]] = {
             "call": ({__file__: Role.QUIET}, Role.QUIET, Role.IMPORT),
@@ -288,9 +289,9 @@ class TestTheGate:
             "socket": (lambda sock: 0.0 if sock is watch else None,),
             "poll": (lambda: 0, lambda *_: None),
         }
-        gate = gates.gated(kind, threads, lambda *_: None, lambda *_: None, *asks.get(kind, ()))
+        gate = native.gated(kind, threads, lambda *_: None, lambda *_: None, *asks.get(kind, ()))
         watch.renew_ns = 1
-        watch.round = sys._getframe().f_code
+        watch.poller = sys._getframe().f_code
         given = object()
         for each in (gate, watch, given, threads):
             gate(watch, 0)
@@ -318,21 +319,14 @@ class TestWalks:
         yield found
         found.clear()
 
-    @native
+    @built
     def test_note_the_same_line(self, reader: FrameReader, frames: list[FrameType]) -> None:
-        class Task:
-            pass
-
-        def by_python(probe: LoopProbe, *given: Any) -> None:
+        def by_python(*given: Any) -> None:
             probe._note_task(*given)
 
-        def by_c(tasks: dict[int, Any], *given: Any) -> None:
-            walker.note_task(tasks, *given)
+        def by_c(*given: Any) -> None:
+            noter(reader, tasks).note(*given)
 
-        async def own() -> None:
-            pass
-
-        walker = reader.walker((own.__code__,))
         names = sorted({frame.f_code.co_filename for frame in frames})
         landmarks = reader.sorter.landmarks
         task, maker = Task(), Task()
@@ -348,8 +342,8 @@ class TestWalks:
                     if known is not None:
                         entry = (weakref.ref(maker), own.__code__, 5)
                         probe._tasks[hash(maker)] = tasks[hash(maker)] = entry
-                    by_python(probe, task, None, known)
-                    by_c(tasks, task, None, known)
+                    by_python(task, None, known)
+                    by_c(task, None, known)
                     lines = [
                         (one.get(hash(task)) or (None, None))[1:] for one in (probe._tasks, tasks)
                     ]
@@ -357,37 +351,74 @@ class TestWalks:
                     found.add(lines[0])
         assert len(found) > 2
 
-    @native
+    @built
     def test_note_nothing_of_a_task_that_tells_itself(self, reader: FrameReader) -> None:
-        async def own() -> None:
-            pass
-
-        def note(walker: Any, coroutine: Any) -> dict[int, Any]:
+        def note(coroutine: Any, *endings: CodeType) -> dict[int, Any]:
             tasks: dict[int, Any] = {}
-            walker.note_task(tasks, reader, coroutine, None)
+            noter(reader, tasks, *endings).note(task, coroutine, None)
             return tasks
 
+        task, coroutine = Task(), own()
         landmarks = reader.sorter.landmarks
         landmarks[__file__] = Role.USER
-        coroutine = own()
-        assert note(reader.walker(()), None)  # a line of this file
-        assert not note(reader.walker(()), coroutine)  # whose own code is the user's
-        landmarks[__file__] = None
-        assert not note(reader.walker((own.__code__,)), coroutine)
+        assert note(None)  # a line of this file
+        assert not note(coroutine)  # whose own code is the user's
+        del landmarks[__file__]
+        assert not note(coroutine, own.__code__)
         coroutine.close()
 
-    @native
+    @built
+    def test_another_task_in_the_same_place_is_no_maker(self, reader: FrameReader) -> None:
+        def note(maker: Any) -> None:
+            noter(reader, tasks).note(task, None, maker)
+
+        task, maker, other = Task(), Task(), Task()
+        reader.sorter.landmarks[__file__] = None
+        tasks: dict[int, Any] = {hash(maker): (weakref.ref(other), own.__code__, 5)}
+        note(maker)
+        assert hash(task) not in tasks
+        tasks[hash(maker)] = (weakref.ref(maker), own.__code__, 5)
+        note(maker)
+        assert tasks[hash(task)][1:] == (own.__code__, 5)
+
+    @built
     def test_a_task_that_cannot_be_noted_is_let_be(self, reader: FrameReader) -> None:
-        reader.sorter.landmarks[__file__] = Role.USER
+        def note(task: Any, maker: Any) -> None:
+            noter(reader, tasks).note(task, None, maker)
+
         tasks: dict[int, Any] = {}
         unhashable: Any = []
-        (lambda: reader.walker(()).note_task(tasks, unhashable, None, None))()
-        (lambda: reader.walker(()).note_task(tasks, 5, None, unhashable))()
+        reader.sorter.landmarks[__file__] = Role.USER
+        note(unhashable, None)
+        note(5, None)  # no weak reference can be made to it
+        reader.sorter.landmarks[__file__] = None
+        note(Task(), unhashable)
         assert tasks == {}
 
-    @native
+    @built
+    def test_keep_no_reference(self, reader: FrameReader) -> None:
+        def note(given: Any) -> None:
+            one.note(given, None, None)
+            one.note(given, coroutine, given)
+            one.note(5, None, [])
+
+        tasks: dict[int, Any] = {}
+        one, task, coroutine, here = noter(reader, tasks), Task(), own(), sys._getframe()
+        for role in (Role.USER, None):
+            reader.sorter.landmarks[__file__] = role
+            for each in (task, coroutine, own.__code__, here, here.f_code, note.__code__):
+                note(task)
+                reader.key(here)
+                before = sys.getrefcount(each)
+                for _ in range(50):
+                    note(task)
+                    reader.key(here)
+                assert sys.getrefcount(each) == before
+        coroutine.close()
+
+    @built
     def test_tell_stacks_apart_as_in_python(self, frames: list[FrameType]) -> None:
-        key: Callable[[FrameType, dict[int, CodeType]], object] = gates.native.stack_key
+        key: Any = native.stack_key
         for ends in ({}, {id(frames[3].f_code): frames[3].f_code}):
             by_key: dict[object, object] = {}
             for frame in frames:
@@ -395,63 +426,61 @@ class TestWalks:
                 assert by_key.setdefault(key(frame, ends), plain) == plain
             assert len(by_key) == len(set(by_key.values()))
 
-    @native
+    @built
     def test_end_in_a_deep_recursion(self) -> None:
         def deep(more: int) -> tuple[int, int]:
             if more:
                 return deep(more - 1)
-            here = sys._getframe()
-            return len(gates.native.stack_key(here, {})) // 16, len(
-                stack_key_in_python(here, {})
-            ) // 2
+            here, by_c, in_python = sys._getframe(), native.stack_key, stack_key_in_python
+            assert by_c is not None
+            return len(by_c(here, {})) // 16, len(cast("tuple[int]", in_python(here, {}))) // 2
 
-        assert deep(600) == (400, 400)
+        assert deep(600) == (DEEPEST, DEEPEST)
 
-    @native
+    @built
     def test_want_what_they_can_use(self, reader: FrameReader) -> None:
         wrong: Any = None
+        key: Any = native.stack_key
         with pytest.raises(TypeError):
-            gates.native.stack_key(wrong, {})
+            key(wrong, {})
         with pytest.raises(TypeError):
-            reader.walker(()).note_task(wrong, wrong, wrong, wrong)
+            noter(reader, {}).note(wrong)
         with pytest.raises(TypeError):
-            reader.walker(()).note_task()
+            noter(reader, wrong)
+        kind: Any = native.TaskNoter
         with pytest.raises(TypeError):
-            reader.walker(wrong)
-        with pytest.raises(TypeError):
-            gates.native.Walker(landmarks={})
+            kind(landmarks={})
 
 
-def run_with(core: str, code: str, *options: str) -> str:
-    """Run a test module in an interpreter of its own, and return what pytest wrote."""
-    import tempfile
-    from pathlib import Path
+class Task:
+    """What weak references can be made to."""
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "test_it.py")
-        path.write_text(code)
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "--truasync",
-                "--rootdir",
-                folder,
-                *options,
-                str(path),
-            ],
-            cwd=folder,
-            env=os.environ | {"TRUASYNC_CORE": core},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode in (0, 1), done.stdout + done.stderr
-        assert done.returncode == 0 or "--truasync-mode=warn" in options, done.stdout
-        found = Path(folder, "found.json")
-        return found.read_text() if found.exists() else done.stdout
+
+async def own() -> None:
+    """A coroutine of this file."""
+
+
+def noter(reader: FrameReader, tasks: dict[int, Any], *endings: CodeType) -> Any:
+    assert native.TaskNoter is not None
+    return native.TaskNoter(tasks, endings, *reader.landmarks)
+
+
+def test_it_is_known_by_the_text_that_it_is_built_of() -> None:
+    text = Path(native.__file__).with_name("_native.c").read_bytes()
+    assert hashlib.sha256(text).hexdigest()[:16] == native.SOURCE, "put that into native.py"
+
+
+# In runs of pytest.
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(core: str, *options: str) -> pytest.RunResult:
+        monkeypatch.setenv("TRUASYNC_CORE", core)
+        given = ("--truasync", "--truasync-mode=warn", "-o", "asyncio_mode=auto", *options)
+        return pytester.runpytest_subprocess("-p", "no:randomly", *given)
+
+    return run
 
 
 WAYS = """
@@ -470,6 +499,7 @@ async def test_locks():
     threading.Timer(0.05, lock.release).start()
     lock.acquire()
     assert not lock.acquire(False) and not lock.acquire(blocking=False)
+    assert not lock.acquire(True, 0.02) and not lock.acquire(timeout=0)
     lock.release()
 
 async def test_sockets():
@@ -486,6 +516,7 @@ async def test_sockets():
 async def test_polls():
     poller = select.epoll()
     poller.poll(0)
+    poller.poll(False)
     poller.poll(0.01)
     poller.close()
 
@@ -497,32 +528,90 @@ async def test_offloads():
     await asyncio.to_thread(time.sleep, 0.001)
 
 async def test_task_of_a_library():
-    async def later():
-        time.sleep(0.001)
-    await asyncio.gather(later(), later())
+    await asyncio.gather(asyncio.to_thread(time.sleep, 0.001), asyncio.sleep(0))
+    await asyncio.wait_for(asyncio.to_thread(lock.acquire), 5)
+    lock.release()
+
+async def test_a_callback_and_a_task_of_it():
+    done = asyncio.Event()
+    def call():
+        task = asyncio.ensure_future(asyncio.to_thread(time.sleep, 0.001))
+        task.add_done_callback(lambda _: done.set())
+    asyncio.get_running_loop().call_soon(call)
+    await done.wait()
 """
 
 
-@native
+@built
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll")
-def test_reports_do_not_depend_on_it() -> None:
-    options = ["--truasync-mode=warn", "--truasync-report=json:found.json", "-p", "no:randomly"]
-    options += ["-o", "asyncio_mode=auto"]
-    with_it, without = (
-        [
-            {name: one[name] for name in ("code", "target", "path", "line", "count", "tests")}
-            for one in json.loads(run_with(core, WAYS, *options))["violations"]
-        ]
-        for core in ("native", "python")
-    )
-    assert with_it == without
-    assert len(with_it) >= 7
+def test_reports_do_not_depend_on_it(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(WAYS)
+    found = []
+    for core in ("native", "python"):
+        run(core, "--truasync-report=json:found.json").assert_outcomes(passed=8)
+        told = json.loads(Path("found.json").read_text())
+        found.append(
+            [
+                {name: one[name] for name in ("code", "target", "path", "line", "count", "tests")}
+                for level in ("violations", "warnings", "notes")
+                for one in told[level]
+            ]
+        )
+    assert found[0] == found[1]
+    assert len(found[0]) >= 8
 
 
-def test_the_choice_of_python_is_kept() -> None:
-    code = (
-        "from pytest_truasync._detect import gates\n"
-        "def test_it():\n"
-        "    assert gates.native is None\n"
+@built
+def test_a_gate_is_known_by_the_name_of_what_it_stands_for(
+    pytester: pytest.Pytester, run: Run
+) -> None:
+    pytester.makepyfile("""
+        import copy, inspect, pickle, _socket
+
+        def test_it():
+            gate = _socket.socket.recv
+            assert hasattr(gate, "__wrapped__")
+            assert pickle.loads(pickle.dumps(gate)) is copy.deepcopy(gate) is gate
+            assert repr(gate) == repr(gate.__wrapped__)
+            assert gate.__name__ == "recv" and gate.__doc__ == gate.__wrapped__.__doc__
+            assert inspect.isroutine(gate)
+        """)
+    run("native").assert_outcomes(passed=1)
+
+
+@built
+def test_it_can_be_done_without(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile("""
+        import os
+        from pytest_truasync._detect import native
+
+        def test_it():
+            assert (native.Gate is None) is (os.environ["TRUASYNC_CORE"] == "python")
+        """)
+    for core in ("python", "native", ""):
+        run(core).assert_outcomes(passed=1)
+
+
+def test_a_core_that_there_is_not(run: Run) -> None:
+    result = run("pyhton")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*TRUASYNC_CORE: 'pyhton' is unknown; did you mean 'python'?*"])
+
+
+def test_one_that_cannot_be_used_is_told_of(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    pytester.makeconftest("")
+    pytester.makepyfile(
+        stale="""
+        import sys, types
+        module = types.ModuleType("pytest_truasync._detect._native")
+        module.SOURCE = "another"
+        sys.modules[module.__name__] = module
+        import pytest_truasync._detect as package
+        package._native = module
+        """
     )
-    run_with("python", code)
+    pytester.syspathinsert()
+    result = run("native", "-p", "stale")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["truasync: slower than it could be: *another version*"])

@@ -1,29 +1,30 @@
-/* What spares a Python function of ours where it would only hand a call on, and the walks of stacks.
+/* The part in C: fast paths, each of which has a partner in Python that decides alike. See native.py.
 
-   A gate stands in front of a wrapper in Python. It lets a call through to the original where the
-   wrapper would do that and nothing else (a loop that waits for its events it also notes as parked);
-   any other call goes to the wrapper, which asks again by itself. So a gate decides nothing: without
-   this module the wrappers stand alone, see gates.py. */
+   A Gate repeats the cheapest decision of the wrapper that it stands before, `CallProbe._wrap_*` in
+   calls.py: that the call is let through. Whatever it is not sure of goes to the wrapper, which
+   decides from scratch. TaskNoter does as `LoopProbe._note_task`, stack_key as `stack_key_in_python`.
+   Who changes one changes both; tests/detect/test_native.py compares them. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <frameobject.h>
 #include <structmember.h>
 
-/* Raised with each change, so that a module that was built of another source is not used. */
-#define REVISION 3
+#ifndef SOURCE /* digest of this file, given by the build */
+#define SOURCE ""
+#endif
 
 /* Names of attributes. */
-static PyObject *str_busy, *str_call, *str_cr_code, *str_open_call, *str_parked, *str_renew_ns,
-    *str_round, *str_work;
+static PyObject *str_busy, *str_dunder_call, *str_cr_code, *str_call, *str_parked, *str_renew_ns,
+    *str_poller, *str_work;
 
 static const struct {
     PyObject **place;
     const char *name;
 } strings[] = {
-    {&str_busy, "busy"},         {&str_call, "__call__"}, {&str_cr_code, "cr_code"},
-    {&str_open_call, "call"},    {&str_parked, "parked"}, {&str_renew_ns, "renew_ns"},
-    {&str_round, "round"},       {&str_work, "work"},
+    {&str_busy, "busy"},         {&str_dunder_call, "__call__"}, {&str_cr_code, "cr_code"},
+    {&str_call, "call"},    {&str_parked, "parked"}, {&str_renew_ns, "renew_ns"},
+    {&str_poller, "poller"},       {&str_work, "work"},
 };
 
 typedef struct {
@@ -83,7 +84,7 @@ pass_or_wrap(Gate *gate, PyObject *const *args, size_t nargsf, PyObject *kwnames
     return found < 0 ? NULL : pass(gate, args, nargsf, kwnames);
 }
 
-/* -- kind "plain": passes off the watched threads */
+/* -- kind "plain", as `_wrap_trying`: straight to the original on threads that are not watched */
 
 static PyObject *
 gate_plain(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -91,7 +92,8 @@ gate_plain(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, NULL);
 }
 
-/* -- kind "call": and where the watch is busy, or the caller is nobody's */
+/* -- kind "call", as `_wrap_call`: also inside a watched call (busy), or from the harness or an
+   import, on a loop */
 
 static int
 is_nobodys(Gate *gate)
@@ -134,7 +136,7 @@ gate_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_call);
 }
 
-/* -- kind "lock": a free one is taken at once, on any thread */
+/* -- kind "lock", as `_wrap_lock`: a free one is taken at once, on any thread */
 
 static PyObject *
 gate_lock(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -155,13 +157,13 @@ gate_lock(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     return pass_or_wrap(gate, args, nargsf, kwnames, NULL);
 }
 
-/* -- kind "socket": at timeout 0 it never waits */
+/* -- kind "socket", as `_wrap_socket`: at timeout 0 it never waits */
 
 static int
 ask_socket(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     if (PyVectorcall_NARGS(nargsf) == 0) {
-        return 1; /* the call itself says so */
+        return 1; /* the original raises the TypeError */
     }
     PyObject *timeout = PyObject_CallOneArg(gate->ask[0], args[0]);
     if (timeout == NULL) {
@@ -182,31 +184,31 @@ gate_socket(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_socket);
 }
 
-/* -- kind "poll": without waiting, until it is of use to say again that the loop came round; and
+/* -- kind "poll", as `_wrap_polling`: without waiting, until it is of use to say again that the loop came round; and
    where the loop waits for its events, which is then on record */
 
-/* Tell whether the calling thread asks for the events of its loop: `Watch.round` is what does. */
+/* Tell whether the calling thread asks for the events of its loop: `ThreadWatch.poller` is the code that does. */
 static int
 asks_for_events(PyObject *watch)
 {
-    PyObject *round = PyObject_GetAttr(watch, str_round);
-    if (round == NULL) {
+    PyObject *poller = PyObject_GetAttr(watch, str_poller);
+    if (poller == NULL) {
         return -1;
     }
-    Py_DECREF(round); /* compared only */
-    PyFrameObject *frame = round == Py_None ? NULL : PyEval_GetFrame();
+    Py_DECREF(poller); /* compared only */
+    PyFrameObject *frame = poller == Py_None ? NULL : PyEval_GetFrame();
     if (frame == NULL) {
         return 0;
     }
     PyObject *code = (PyObject *)PyFrame_GetCode(frame);
     Py_DECREF(code);
-    PyFrameObject *above = code == round ? NULL : PyFrame_GetBack(frame);
+    PyFrameObject *above = code == poller ? NULL : PyFrame_GetBack(frame);
     if (above != NULL) {
         code = (PyObject *)PyFrame_GetCode(above);
         Py_DECREF(code);
         Py_DECREF(above);
     }
-    return code == round;
+    return code == poller;
 }
 
 /* Tell whether it is of use to say that the loop came round: 1 and the time, else 0, or -1. */
@@ -260,34 +262,41 @@ gate_poll(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
 {
     Gate *gate = (Gate *)self;
     PyObject *watch, *now, *result = NULL;
-    int found = find_watch(gate, &watch);
-    if (found <= 0) {
-        return found < 0 ? NULL : pass(gate, args, nargsf, kwnames);
+    int watched = find_watch(gate, &watch);
+    if (watched <= 0) {
+        return watched < 0 ? NULL : pass(gate, args, nargsf, kwnames);
     }
-    enum { PASS, PARK, WRAP } way = WRAP;
+    enum { FAIL, PASS, PARK, WRAP } way = WRAP;
     if (kwnames == NULL && PyVectorcall_NARGS(nargsf) >= 2) {
         PyObject *timeout = args[1];
-        int at_once = PyLong_CheckExact(timeout)
+        int at_once = PyLong_Check(timeout)
                           ? !PyObject_IsTrue(timeout)
                           : PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
         if (at_once) {
-            found = is_due(gate, watch, &now);
-            if (found > 0) {
+            int due = is_due(gate, watch, &now);
+            way = due < 0 ? FAIL : due ? WRAP : PASS;
+            if (due > 0) {
                 Py_DECREF(now);
             }
-            way = found ? WRAP : PASS;
         }
         else {
-            PyObject *call = PyObject_GetAttr(watch, str_open_call);
-            found = call == NULL ? -1 : call == Py_None && asks_for_events(watch);
+            PyObject *call = PyObject_GetAttr(watch, str_call);
+            int asks = call == NULL ? -1 : call == Py_None ? asks_for_events(watch) : 0;
+            way = asks < 0 ? FAIL : asks ? PARK : WRAP;
             Py_XDECREF(call);
-            way = found ? PARK : WRAP;
         }
     }
-    if (found >= 0) {
-        result = way == PASS   ? pass(gate, args, nargsf, kwnames)
-                 : way == PARK ? park(gate, watch, args, nargsf)
-                               : PyObject_Vectorcall(gate->wrapper, args, nargsf, kwnames);
+    switch (way) {
+    case FAIL:
+        break;
+    case PASS:
+        result = pass(gate, args, nargsf, kwnames);
+        break;
+    case PARK:
+        result = park(gate, watch, args, nargsf);
+        break;
+    case WRAP:
+        result = PyObject_Vectorcall(gate->wrapper, args, nargsf, kwnames);
     }
     Py_DECREF(watch);
     return result;
@@ -298,9 +307,10 @@ gate_poll(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
 static const struct {
     const char *name;
     vectorcallfunc call;
+    Py_ssize_t asks;
 } kinds[] = {
-    {"plain", gate_plain}, {"call", gate_call}, {"lock", gate_lock},
-    {"socket", gate_socket}, {"poll", gate_poll},
+    {"plain", gate_plain, 0},   {"call", gate_call, 3}, {"lock", gate_lock, 1},
+    {"socket", gate_socket, 1}, {"poll", gate_poll, 2},
 };
 
 static PyObject *
@@ -317,17 +327,19 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     vectorcallfunc call = NULL;
+    Py_ssize_t asks = 0;
     for (size_t each = 0; each < Py_ARRAY_LENGTH(kinds); each++) {
         if (strcmp(kind, kinds[each].name) == 0) {
             call = kinds[each].call;
+            asks = kinds[each].asks;
         }
     }
     if (call == NULL) {
         PyErr_Format(PyExc_ValueError, "no gate of the kind '%s'", kind);
         return NULL;
     }
-    if (call == gate_call && !PyDict_Check(ask[0])) {
-        PyErr_SetString(PyExc_TypeError, "a gate of the kind 'call' asks a dict");
+    if (PyTuple_GET_SIZE(args) != 4 + asks || (call == gate_call && !PyDict_Check(ask[0]))) {
+        PyErr_Format(PyExc_TypeError, "not what a gate of the kind '%s' asks", kind);
         return NULL;
     }
     Gate *gate = (Gate *)type->tp_alloc(type, 0);
@@ -435,7 +447,7 @@ static PyType_Slot gate_slots[] = {
 };
 
 static PyType_Spec gate_spec = {
-    .name = "pytest_truasync._detect._gates.Gate",
+    .name = "pytest_truasync._detect._native.Gate",
     .basicsize = sizeof(Gate),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL
              | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE,
@@ -447,7 +459,7 @@ static PyType_Spec gate_spec = {
 static PyObject *
 call_stand(PyObject *stand, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *function = PyObject_GetAttr(stand, str_call);
+    PyObject *function = PyObject_GetAttr(stand, str_dunder_call);
     if (function == NULL) {
         return NULL;
     }
@@ -456,7 +468,7 @@ call_stand(PyObject *stand, PyObject *const *args, Py_ssize_t nargs, PyObject *k
     return result;
 }
 
-/* -- walks of stacks: one step of them takes longer in Python than all else of it */
+/* -- walks of stacks: each frame is some twenty bytecodes in Python, here a few calls */
 
 static PyObject * /* borrowed */
 role_of(PyObject *roles, PyObject *filename)
@@ -471,39 +483,40 @@ role_of(PyObject *roles, PyObject *filename)
 
 typedef struct {
     PyObject_HEAD
+    PyObject *tasks;     /* dict: hash of a task -> its origin, see LoopProbe */
     PyObject *landmarks; /* dict: name of a file -> its role, or None for no landmark */
     PyObject *user, *loop, *quiet;
     PyObject *calling_back, *runners; /* sets of names of functions */
     PyObject *endings;                /* tuple of codes of coroutines that tell nothing */
-} Walker;
+} TaskNoter;
 
 /* Find the innermost of the user's frames, up to the loop's callback; takes `frame` over.
    1 where there is one, 0 where there is none, -1 on error. */
 static int
-walk(Walker *walker, PyFrameObject *frame, PyFrameObject **found)
+walk(TaskNoter *noter, PyFrameObject *frame, PyFrameObject **found)
 {
     int in_loop = 1, ended = 0;
     while (frame != NULL) {
         PyCodeObject *code = PyFrame_GetCode(frame);
-        PyObject *role = role_of(walker->landmarks, code->co_filename);
+        PyObject *role = role_of(noter->landmarks, code->co_filename);
         if (role == NULL) {
             ended = -1;
         }
-        else if (in_loop && role == walker->loop) {
-            ended = PySet_Contains(walker->calling_back, code->co_name);
+        else if (in_loop && role == noter->loop) {
+            ended = PySet_Contains(noter->calling_back, code->co_name);
         }
         else {
             in_loop = 0;
-            if (role == walker->user) {
+            if (role == noter->user) {
                 Py_DECREF(code);
                 *found = frame;
                 return 1;
             }
-            if (role == walker->quiet) {
+            if (role == noter->quiet) {
                 ended = 1;
             }
             else if (role != Py_None) {
-                ended = PySet_Contains(walker->runners, code->co_name);
+                ended = PySet_Contains(noter->runners, code->co_name);
             }
         }
         Py_DECREF(code);
@@ -558,7 +571,7 @@ note(PyObject *tasks, PyObject *task, PyObject *code, PyObject *instruction)
 
 /* Tell whether the coroutine of a new task says by itself all that its line could. */
 static int
-tells_itself(Walker *walker, PyObject *coroutine)
+tells_itself(TaskNoter *noter, PyObject *coroutine)
 {
     PyObject *code = PyObject_GetAttr(coroutine, str_cr_code);
     if (code == NULL) {
@@ -569,31 +582,31 @@ tells_itself(Walker *walker, PyObject *coroutine)
         return 0;
     }
     int tells = 0;
-    for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(walker->endings); each++) {
-        tells |= code == PyTuple_GET_ITEM(walker->endings, each);
+    for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(noter->endings); each++) {
+        tells |= code == PyTuple_GET_ITEM(noter->endings, each);
     }
     if (!tells && PyCode_Check(code)) {
-        PyObject *role = role_of(walker->landmarks, ((PyCodeObject *)code)->co_filename);
-        tells = role == NULL ? -1 : role == walker->user;
+        PyObject *role = role_of(noter->landmarks, ((PyCodeObject *)code)->co_filename);
+        tells = role == NULL ? -1 : role == noter->user;
     }
     Py_DECREF(code);
     return tells;
 }
 
-/* note_task(tasks, task, coroutine, maker), called by what makes a task: LoopProbe._note_task. */
+/* note(task, coroutine, maker), called by what makes a task */
 static PyObject *
-note_task(Walker *walker, PyObject *const *args, Py_ssize_t nargs)
+note_task(TaskNoter *noter, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 4 || !PyDict_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "note_task(tasks, task, coroutine, maker)");
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "note(task, coroutine, maker)");
         return NULL;
     }
-    PyObject *tasks = args[0], *task = args[1], *maker = args[3];
-    int done = tells_itself(walker, args[2]);
+    PyObject *tasks = noter->tasks, *task = args[0], *maker = args[2];
+    int done = tells_itself(noter, args[1]);
     if (done == 0) {
         PyFrameObject *wrapper = PyEval_GetFrame(), *found = NULL;
         PyObject *code = NULL, *instruction = NULL;
-        done = wrapper == NULL ? 0 : walk(walker, PyFrame_GetBack(wrapper), &found);
+        done = wrapper == NULL ? 0 : walk(noter, PyFrame_GetBack(wrapper), &found);
         if (done > 0) {
             code = (PyObject *)PyFrame_GetCode(found);
             instruction = PyLong_FromLong(PyFrame_GetLasti(found));
@@ -619,78 +632,81 @@ note_task(Walker *walker, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyObject *
-walker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+noter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *landmarks, *user, *loop, *quiet, *calling_back, *runners, *endings;
+    PyObject *tasks, *landmarks, *user, *loop, *quiet, *calling_back, *runners, *endings;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "Walker() takes no arguments by name");
+        PyErr_SetString(PyExc_TypeError, "TaskNoter() takes no arguments by name");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!OOOO!O!O!:Walker", &PyDict_Type, &landmarks, &user, &loop, &quiet,
-                          &PyFrozenSet_Type, &calling_back, &PyFrozenSet_Type, &runners,
-                          &PyTuple_Type, &endings)) {
+    if (!PyArg_ParseTuple(args, "O!O!O!OOOO!O!:TaskNoter", &PyDict_Type, &tasks, &PyTuple_Type,
+                          &endings, &PyDict_Type, &landmarks, &user, &loop, &quiet,
+                          &PyFrozenSet_Type, &calling_back, &PyFrozenSet_Type, &runners)) {
         return NULL;
     }
-    Walker *walker = (Walker *)type->tp_alloc(type, 0);
-    if (walker == NULL) {
+    TaskNoter *noter = (TaskNoter *)type->tp_alloc(type, 0);
+    if (noter == NULL) {
         return NULL;
     }
-    walker->landmarks = Py_NewRef(landmarks);
-    walker->user = Py_NewRef(user);
-    walker->loop = Py_NewRef(loop);
-    walker->quiet = Py_NewRef(quiet);
-    walker->calling_back = Py_NewRef(calling_back);
-    walker->runners = Py_NewRef(runners);
-    walker->endings = Py_NewRef(endings);
-    return (PyObject *)walker;
+    noter->tasks = Py_NewRef(tasks);
+    noter->landmarks = Py_NewRef(landmarks);
+    noter->user = Py_NewRef(user);
+    noter->loop = Py_NewRef(loop);
+    noter->quiet = Py_NewRef(quiet);
+    noter->calling_back = Py_NewRef(calling_back);
+    noter->runners = Py_NewRef(runners);
+    noter->endings = Py_NewRef(endings);
+    return (PyObject *)noter;
 }
 
 static int
-walker_traverse(Walker *walker, visitproc visit, void *arg)
+noter_traverse(TaskNoter *noter, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(walker));
-    Py_VISIT(walker->landmarks);
+    Py_VISIT(Py_TYPE(noter));
+    Py_VISIT(noter->tasks);
+    Py_VISIT(noter->landmarks); /* the others hold nothing; what breaks a cycle is the dict */
     return 0;
 }
 
 static void
-walker_dealloc(Walker *walker)
+noter_dealloc(TaskNoter *noter)
 {
-    PyTypeObject *type = Py_TYPE(walker);
-    PyObject_GC_UnTrack(walker);
-    Py_XDECREF(walker->landmarks);
-    Py_XDECREF(walker->user);
-    Py_XDECREF(walker->loop);
-    Py_XDECREF(walker->quiet);
-    Py_XDECREF(walker->calling_back);
-    Py_XDECREF(walker->runners);
-    Py_XDECREF(walker->endings);
-    type->tp_free(walker);
+    PyTypeObject *type = Py_TYPE(noter);
+    PyObject_GC_UnTrack(noter);
+    Py_XDECREF(noter->tasks);
+    Py_XDECREF(noter->landmarks);
+    Py_XDECREF(noter->user);
+    Py_XDECREF(noter->loop);
+    Py_XDECREF(noter->quiet);
+    Py_XDECREF(noter->calling_back);
+    Py_XDECREF(noter->runners);
+    Py_XDECREF(noter->endings);
+    type->tp_free(noter);
     Py_DECREF(type);
 }
 
-static PyMethodDef walker_methods[] = {
-    {"note_task", (PyCFunction)(void (*)(void))note_task, METH_FASTCALL,
+static PyMethodDef noter_methods[] = {
+    {"note", (PyCFunction)(void (*)(void))note_task, METH_FASTCALL,
      "Note the user's line that made a task, above the calling function."},
     {NULL},
 };
 
-static PyType_Slot walker_slots[] = {
-    {Py_tp_new, walker_new},
-    {Py_tp_dealloc, walker_dealloc},
-    {Py_tp_traverse, walker_traverse},
-    {Py_tp_methods, walker_methods},
+static PyType_Slot noter_slots[] = {
+    {Py_tp_new, noter_new},
+    {Py_tp_dealloc, noter_dealloc},
+    {Py_tp_traverse, noter_traverse},
+    {Py_tp_methods, noter_methods},
     {0, NULL},
 };
 
-static PyType_Spec walker_spec = {
-    .name = "pytest_truasync._detect._gates.Walker",
-    .basicsize = sizeof(Walker),
+static PyType_Spec noter_spec = {
+    .name = "pytest_truasync._detect._native.TaskNoter",
+    .basicsize = sizeof(TaskNoter),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = walker_slots,
+    .slots = noter_slots,
 };
 
-#define MOST_PLACES 400
+#define MOST_PLACES 400 /* as callsite.DEEPEST */
 
 static PyObject *
 stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -740,7 +756,7 @@ fill(PyObject *module)
             return -1;
         }
     }
-    PyType_Spec *specs[] = {&gate_spec, &walker_spec};
+    PyType_Spec *specs[] = {&gate_spec, &noter_spec};
     for (size_t each = 0; each < Py_ARRAY_LENGTH(specs); each++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[each], NULL);
         if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
@@ -755,7 +771,7 @@ fill(PyObject *module)
         return -1;
     }
     Py_DECREF(address);
-    return PyModule_AddIntMacro(module, REVISION);
+    return PyModule_AddStringConstant(module, "SOURCE", SOURCE);
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -768,14 +784,14 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "_gates",
-    .m_doc = "What spares Python functions of ours; see gates.py.",
+    .m_name = "_native",
+    .m_doc = "Fast paths; see native.py.",
     .m_methods = functions,
     .m_slots = slots,
 };
 
 PyMODINIT_FUNC
-PyInit__gates(void)
+PyInit__native(void)
 {
     return PyModuleDef_Init(&definition);
 }

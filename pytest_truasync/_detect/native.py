@@ -1,0 +1,85 @@
+"""The part in C, `_native.c`: it makes dear steps cheap, and decides nothing that Python does not.
+
+It need not be there: each of its users has the same in Python, which CI runs the tests with, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+if TYPE_CHECKING:
+    from pytest_truasync._detect import _native
+
+SOURCE: Final = "c9ba64a2cbc1fb9f"
+"""Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
+
+Kind = Literal["plain", "call", "lock", "socket", "poll"]
+
+
+def _load() -> tuple[Any, str]:
+    """Return the part in C, or None and why it is not used though it was built."""
+    if os.environ.get("TRUASYNC_CORE") == "python":
+        return None, ""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None, ""  # to import it would switch the GIL on
+    try:
+        from pytest_truasync._detect import _native
+    except ModuleNotFoundError:
+        return None, ""  # not built: the same is found without it
+    except ImportError as error:
+        return None, str(error)
+    if _native.SOURCE != SOURCE:
+        return None, "it was built of another version; install the package again"
+    return _native, ""
+
+
+_loaded, unusable = _load()
+Gate: Final = cast("type[_native.Gate] | None", getattr(_loaded, "Gate", None))
+TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
+call_stand: Final = cast("int | None", getattr(_loaded, "call_stand", None))
+"""Address of the C code of a twin, see `patches.builtin_twin`."""
+stack_key: Final = cast(
+    "Callable[[FrameType, dict[int, Any]], bytes] | None", getattr(_loaded, "stack_key", None)
+)
+
+
+def gated(
+    kind: Kind,
+    threads: dict[int, Any],
+    original: Callable[..., Any],
+    wrapper: Callable[..., Any],
+    *asks: Any,
+) -> Callable[..., Any]:
+    """Return *wrapper* with a gate before it, or alone where there is no part in C.
+
+    A gate calls *original* where the wrapper would do so at once, and hands all else on to the
+    wrapper. On a thread that is not watched all calls pass. Others pass by kind:
+
+    - "plain": none.
+    - "call", asks: roles of files by name, `Role.QUIET`, `Role.IMPORT`. Where the watch is busy, or
+      one of those roles calls on a loop.
+    - "lock", asks: `acquire` of its type. A free lock is taken on any thread.
+    - "socket", asks: `gettimeout`. At timeout 0.
+    - "poll", asks: the clock, `Watch.come_round`. Without waiting, until it is time to say that the
+      loop came round; where the loop waits for its events, it is parked meanwhile.
+
+    Args:
+        kind: see above.
+        threads: number of a thread → its `ThreadWatch`; the same dict for good.
+        original: what is called in the end.
+        wrapper: what decides.
+        asks: see above.
+
+    Raises:
+        TypeError: not the *asks* of that kind.
+    """
+    return wrapper if Gate is None else Gate(kind, threads, original, wrapper, *asks)
+
+
+def is_gate(function: object) -> bool:
+    """Tell whether *function* is a gate."""
+    return Gate is not None and type(function) is Gate
