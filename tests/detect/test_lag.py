@@ -16,7 +16,7 @@ import pytest
 from stories import check, run
 
 from pytest_truasync._detect import blame as blaming
-from pytest_truasync._detect import lag
+from pytest_truasync._detect import clocks, lag
 from pytest_truasync._detect.blame import Place, blame, call_text, culprit, name_call
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.clocks import Held, Reading, Waking, held, starved_ns
@@ -428,6 +428,37 @@ def test_steps_of_other_loops() -> None:
     later = steps.read(inside)
     assert later is not None
     assert not first.is_same(later)
+
+
+# The clocks of a thread that is new.
+
+
+@pytest.mark.parametrize(
+    ("cpu_ns", "tells", "asked"),
+    [(100_000, True, 0), (5_000_000, True, 1), (100_000, False, 1), (-1, True, 1)],
+    ids=["young", "old", "no queue times", "no clock"],
+)
+def test_only_a_thread_that_has_run_is_asked_for_its_queue(
+    monkeypatch: pytest.MonkeyPatch, cpu_ns: int, tells: bool, asked: int
+) -> None:
+    calls = []
+
+    def queue_of(native: int) -> tuple[int, int]:
+        calls.append(native)
+        return (7, 3) if tells else (-1, -1)
+
+    monkeypatch.setattr(clocks, "_queue_of", queue_of)
+    monkeypatch.setattr(clocks, "has_queue", lambda: tells)
+    of_thread = clocks.ThreadClocks(lambda: 1_000_000_000)
+    monkeypatch.setattr(
+        clocks.ThreadClocks, "read", lambda self: Reading(1_000_000_000, cpu_ns, 0, *self._queue)
+    )
+    first = of_thread.read_all(20_000_000)
+    assert len(calls) == asked
+    assert (first.delay_ns, first.turns) == ((0, 0) if not asked else (7, 3) if tells else (-1, -1))
+    assert of_thread.read_all(20_000_000) == first  # it is not stale yet
+    assert len(calls) == asked
+    assert of_thread.with_queue(first).delay_ns == (7 if tells else -1)
 
 
 # The probe, tick by tick.
