@@ -428,16 +428,16 @@ class CallProbe:
         threads, get_ident = self._watch.threads, originals.get_ident
         observe_attempt = self._observe_attempt
 
-        def enter(lock: Any, /) -> Any:
+        def enter(lock: Any, /, *args: Any, **kwargs: Any) -> Any:
             try:
-                if acquire(lock, False):
+                if not (args or kwargs) and acquire(lock, False):
                     return True
                 if not threads or get_ident() not in threads:
-                    return original(lock)
-                return observe_attempt(target, original, attempt, (lock,), {})
+                    return original(lock, *args, **kwargs)
+                return observe_attempt(target, original, attempt, (lock, *args), kwargs)
             except BaseException:
                 __tracebackhide__ = True
-                del lock
+                del lock, args, kwargs
                 raise
 
         def wrapper(lock: Any, /, blocking: Any = True, timeout: Any = FOREVER) -> Any:

@@ -133,7 +133,8 @@ def held(
         turns = after.turns - before.turns
         delay = after.delay_ns - before.delay_ns
         if starved and cpu < wall * _IDLE:
-            delay = min(delay, max(1, turns) * _TURN_NS + queued_ns)
+            known = turns if before.turns else 1  # at 0 nobody has asked, see `read_all`
+            delay = min(delay, max(1, known) * _TURN_NS + queued_ns)
         waited = max(0, waited - delay)
     elif not punctual:
         waited = 0

@@ -32,7 +32,7 @@ def _load() -> tuple[Any, str]:
         return None, ""  # not built: the same is found without it
     except ImportError as error:
         return None, str(error)
-    if _native.SOURCE != SOURCE:
+    if getattr(_native, "SOURCE", "") != SOURCE:
         return None, "it was built of another version; install the package again"
     return _native, ""
 

@@ -82,8 +82,16 @@ START = reading(0)
     ],
 )
 def test_held(after: Reading, said: dict[str, Any], cpu: int, waited: int) -> None:
-    before = Reading(0, min(0, after.cpu_ns), 0, min(0, after.delay_ns), 0)
-    assert held(before, after, **said) == Held(cpu * MS, waited * MS)
+    before = Reading(0, min(0, after.cpu_ns), 0, min(0, after.delay_ns), 5)
+    later = after._replace(turns=after.turns + 5)
+    assert held(before, later, **said) == Held(cpu * MS, waited * MS)
+
+
+def test_held_by_a_thread_whose_queue_nobody_had_asked_for() -> None:
+    """What it stood there before hides a call that sleeps with the GIL for one turn at most."""
+    after = reading(300, 0, delay=400, turns=5)
+    assert held(START, after, starved=True).waited_ns == 250 * MS
+    assert held(START, after).waited_ns == 0
 
 
 @pytest.mark.parametrize(

@@ -500,6 +500,7 @@ async def test_locks():
     lock.acquire()
     assert not lock.acquire(False) and not lock.acquire(blocking=False)
     assert not lock.acquire(True, 0.02) and not lock.acquire(timeout=0)
+    assert not lock.__enter__(False) and not lock.__enter__(True, 0.01)
     lock.release()
 
 async def test_sockets():
