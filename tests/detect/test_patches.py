@@ -7,12 +7,14 @@ import _socket
 import _thread
 import copy
 import inspect
+import math
 import os
 import pickle
 import sqlite3
 import sys
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -321,3 +323,17 @@ def message_of(function: Callable[..., Any], *args: Any) -> str:
     with pytest.raises(TypeError) as caught:
         function(*args)
     return str(caught.value)
+
+
+def test_a_twin_that_somebody_keeps_is_the_original_again() -> None:
+    def through(*args: Any) -> str:
+        return "ours"
+
+    gone, twin = weakref.ref(through), builtin_twin(math.sqrt, through)
+    with PatchStack() as patches:
+        patches.replace(math, "sqrt", twin)
+        del through
+        assert twin(4) == "ours"
+    assert math.sqrt is not twin
+    assert twin(4) == 2
+    assert gone() is None
