@@ -46,7 +46,8 @@ class PatchStack(ExitStack):
 def _put_back(owner: type | ModuleType, name: str, new: object, old: object) -> None:
     stand = getattr(new, "__self__", None)
     if type(stand) is _Stand and old is not MISSING:  # a twin; somebody may still have it
-        stand.__call__ = old  # and lets go of what it ran, and of all that hangs on that
+        # It lets go of what it ran, and of all that hangs on that.
+        stand.__call__ = old  # type: ignore[operator]  # a slot of that name is no method
     if vars(owner).get(name, MISSING) is not new:
         return  # somebody replaced it after us and has not put it back: it is theirs now
     _put(owner, name, old)
