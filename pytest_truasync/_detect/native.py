@@ -27,7 +27,7 @@ def _load() -> tuple[Any, str]:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return None, ""  # to import it would switch the GIL on
     try:
-        from pytest_truasync._detect import _native
+        import pytest_truasync._detect._native as _native
     except ModuleNotFoundError:
         return None, ""  # not built: the same is found without it
     except ImportError as error:

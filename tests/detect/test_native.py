@@ -599,20 +599,34 @@ def test_a_core_that_there_is_not(run: Run) -> None:
     result.stderr.fnmatch_lines(["*TRUASYNC_CORE: 'pyhton' is unknown; did you mean 'python'?*"])
 
 
-def test_one_that_cannot_be_used_is_told_of(pytester: pytest.Pytester, run: Run) -> None:
-    pytester.makepyfile("def test_it(): pass")
-    pytester.makeconftest("")
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (
+            "types.SimpleNamespace(SOURCE='another')",
+            ["*part in C: it was built of another version*"],
+        ),
+        ("types.SimpleNamespace()", ["*part in C: it was built of another version*"]),
+        ("None", []),  # as where it was not built
+    ],
+)
+def test_one_that_cannot_be_used_is_told_of(
+    pytester: pytest.Pytester, run: Run, module: str, told: list[str]
+) -> None:
     pytester.makepyfile(
-        stale="""
+        test_it="""
+        from pytest_truasync._detect import native
+
+        def test_it():
+            assert native.Gate is None
+        """,
+        stand_in=f"""
         import sys, types
-        module = types.ModuleType("pytest_truasync._detect._native")
-        module.SOURCE = "another"
-        sys.modules[module.__name__] = module
-        import pytest_truasync._detect as package
-        package._native = module
-        """
+        sys.modules["pytest_truasync._detect._native"] = {module}
+        """,
     )
     pytester.syspathinsert()
-    result = run("native", "-p", "stale")
+    result = run("native", "-p", "stand_in")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["truasync: slower than it could be: *another version*"])
+    result.stdout.fnmatch_lines(told)
+    assert bool(told) == ("slower than it could be" in result.stdout.str())
