@@ -178,7 +178,7 @@ class CallReader:
         call.site, call.target, call.code, call.settled = found
         call.primitive = target.name
         if not call.chain:
-            call.chain = self._reader.chain(at)
+            call.chain = self._reader.known_chain(at)
             if origin is not None:
                 call.chain = (origin, *call.chain)
         if origin is not None:

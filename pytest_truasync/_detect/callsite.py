@@ -260,20 +260,21 @@ class FrameReader:
             return code.co_name in CALLBACK_RUNNERS
         return role is _OURS and code.co_name == WORKER_FRAME
 
+    def known_chain(self, frame: FrameType) -> tuple[CallSite, ...]:
+        """Return `chain`, read once for stacks that are alike: calls come in loops."""
+        known = self._chains.get(key := self.key(frame))
+        if known is None:
+            if len(self._chains) >= _MOST_CHAINS:
+                self._chains.clear()
+            known = self._chains[key] = (self.codes(frame), self.chain(frame))
+        return known[1]
+
     def chain(self, frame: FrameType) -> tuple[CallSite, ...]:
         """Return the frames from the loop's callback down to *frame*, outermost first.
 
         The coroutines that a task awaits are on its stack while it runs; the harness, the loop
         and our own frames are left out, and of a long chain the middle.
         """
-        known = self._chains.get(key := self.key(frame))
-        if known is None:
-            if len(self._chains) >= _MOST_CHAINS:
-                self._chains.clear()
-            known = self._chains[key] = (self.codes(frame), self._chain(frame))
-        return known[1]
-
-    def _chain(self, frame: FrameType) -> tuple[CallSite, ...]:
         roles = self.sorter.roles
         found: list[CallSite] = []
         at: FrameType | None = frame
