@@ -1,10 +1,12 @@
 """From samples of a thread to the user's line, and to the call that is written there."""
 
+import _weakrefset
 import ast
 import bisect
 import builtins
 import dis
 import linecache
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -54,6 +56,9 @@ _INSTANT: Final = frozenset(
     {"len", "isinstance", "issubclass", "type", "id", "ord", "chr", "callable"}
     | {f"time.{clock}{unit}" for clock in _CLOCKS for unit in ("", "_ns")}
 )
+
+
+_WEAK_FILES: Final = (weakref.__file__, _weakrefset.__file__)
 
 
 class Place:
@@ -239,7 +244,7 @@ def place_of(
     """
     between = stack.between
     at = stack.user
-    called = reader.public_name(between[-1]) if between else ""
+    called = reader.public_name(between[-1]) if between and not _is_weak(between[-1]) else ""
     if at is None:
         library = between[stack.library] if stack.library >= 0 else None
         at = library or (between[-1] if between else stack.caller)
@@ -252,6 +257,12 @@ def place_of(
         users=stack.user is not None,
         rows=tuple(_rows(reader, stack.caller)),
     )
+
+
+def _is_weak(frame: FrameType) -> bool:
+    """Tell a callback of weak references, which nobody calls: whatever lets go of objects does."""
+    code = frame.f_code
+    return code.co_name in ("remove", "_remove") and code.co_filename in _WEAK_FILES
 
 
 def _rows(reader: FrameReader, frame: FrameType) -> Iterator[tuple[CodeType, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio.base_events
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -436,6 +437,23 @@ def test_steps_of_other_loops() -> None:
     later = steps.read(inside)
     assert later is not None
     assert not first.is_same(later)
+
+
+def test_a_callback_of_weak_references_names_no_call() -> None:
+    """`gc.collect()` runs them; it is the call on the line."""
+    frames = []
+
+    class Item:
+        def __hash__(self) -> int:
+            frames.append(sys._getframe(1))
+            return 1
+
+    items: Any = weakref.WeakSet()
+    items._remove(Item())
+    reader = FrameReader(FileSorter(HERE.parent))
+    assert frames[0].f_code.co_name == "_remove"
+    place = blaming.place_of(reader, reader.read(frames[0]))
+    assert (place.code, place.called) == (sys._getframe().f_code, "")
 
 
 # The clocks of a thread that is new.
