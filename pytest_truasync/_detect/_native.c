@@ -313,13 +313,22 @@ static const struct {
     {"socket", gate_socket, 1}, {"poll", gate_poll, 2},
 };
 
+static int
+takes_no_names(const char *type, PyObject *kwargs)
+{
+    if (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) {
+        return 1;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() takes no arguments by name", type);
+    return 0;
+}
+
 static PyObject *
 gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     const char *kind;
     PyObject *threads, *original, *wrapper, *ask[] = {Py_None, Py_None, Py_None};
-    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "Gate() takes no arguments by name");
+    if (!takes_no_names("Gate", kwargs)) {
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, &PyDict_Type, &threads, &original,
@@ -527,15 +536,19 @@ walk(TaskNoter *noter, PyFrameObject *frame, PyFrameObject **found)
     return ended < 0 ? -1 : 0;
 }
 
+/* Return the key of a task in `tasks`, its hash. */
+static PyObject *
+number_of(PyObject *task)
+{
+    Py_hash_t hash = PyObject_Hash(task);
+    return hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+}
+
 /* Look up the user's line that made a task: 1 and new references, 0 where none is known, or -1. */
 static int
 origin_of(PyObject *tasks, PyObject *task, PyObject **code, PyObject **instruction)
 {
-    Py_hash_t hash = PyObject_Hash(task);
-    if (hash == -1) {
-        return -1;
-    }
-    PyObject *number = PyLong_FromSsize_t(hash);
+    PyObject *number = number_of(task);
     if (number == NULL) {
         return -1;
     }
@@ -561,8 +574,7 @@ note(PyObject *tasks, PyObject *task, PyObject *code, PyObject *instruction)
     PyObject *ref = PyWeakref_NewRef(task, NULL);
     PyObject *entry = ref == NULL ? NULL : PyTuple_Pack(3, ref, code, instruction);
     Py_XDECREF(ref);
-    Py_hash_t hash = entry == NULL ? -1 : PyObject_Hash(task);
-    PyObject *number = hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+    PyObject *number = entry == NULL ? NULL : number_of(task);
     int noted = number == NULL ? -1 : PyDict_SetItem(tasks, number, entry);
     Py_XDECREF(number);
     Py_XDECREF(entry);
@@ -635,8 +647,7 @@ static PyObject *
 noter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *tasks, *landmarks, *user, *loop, *quiet, *calling_back, *runners, *endings;
-    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
-        PyErr_SetString(PyExc_TypeError, "TaskNoter() takes no arguments by name");
+    if (!takes_no_names("TaskNoter", kwargs)) {
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "O!O!O!OOOO!O!:TaskNoter", &PyDict_Type, &tasks, &PyTuple_Type,
