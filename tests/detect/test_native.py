@@ -488,6 +488,15 @@ import asyncio, os, select, socket, threading, time
 
 lock, held = threading.Lock(), threading.RLock()
 
+def after_a_while(function, *args):
+    timer = threading.Timer(0.05, function, args)
+    timer.start()
+    return timer
+
+async def end_of(timer):  # its thread is of this test, and told with it
+    while timer.is_alive():
+        await asyncio.sleep(0.001)
+
 async def test_sleeps():
     time.sleep(0.001)
     time.sleep(0)
@@ -496,8 +505,9 @@ async def test_locks():
     with lock, held, held:
         pass
     lock.acquire()
-    threading.Timer(0.05, lock.release).start()
+    timer = after_a_while(lock.release)
     lock.acquire()
+    await end_of(timer)
     assert not lock.acquire(False) and not lock.acquire(blocking=False)
     assert not lock.acquire(True, 0.02) and not lock.acquire(timeout=0)
     assert not lock.__enter__(False) and not lock.__enter__(True, 0.01)
@@ -506,8 +516,9 @@ async def test_locks():
 async def test_sockets():
     one, other = socket.socketpair()
     with one, other:
-        threading.Timer(0.05, other.send, (b"x",)).start()
+        timer = after_a_while(other.send, b"x")
         one.recv(1)
+        await end_of(timer)
         one.setblocking(False)
         try:
             one.recv(1)
