@@ -168,7 +168,7 @@ class FileSorter:
         self._known: dict[str, SourceFile] = {}
         self.roles = _Roles(self)
         self.landmarks = _Landmarks(self)
-        paths = sysconfig.get_paths()
+        paths = install_folders()
         self._stdlib = tuple({_folder(paths[name]) for name in ("stdlib", "platstdlib")})
         sites = {paths["purelib"], paths["platlib"], *_site_folders()}
         self._sites = tuple(sorted(map(_folder, sites), key=len, reverse=True))
@@ -297,6 +297,32 @@ class _Landmarks(dict[str, Role | None]):
 
 def _folder(path: str) -> str:
     return originals.abspath(path).replace(os.sep, "/").rstrip("/") + "/"
+
+
+def install_folders() -> dict[str, str]:
+    """Return the folders of the standard library and of packages, as `sysconfig.get_paths` does.
+
+    That reads all variables of the interpreter's Makefile first, for a few that `sys` has as well.
+    """
+    scheme = sysconfig.get_paths(expand=False)
+    without_gil = "t" in getattr(sys, "abiflags", "")
+    known = {
+        "base": sys.prefix,
+        "platbase": sys.exec_prefix,
+        "installed_base": sys.base_prefix,
+        "installed_platbase": sys.base_exec_prefix,
+        "platlibdir": sys.platlibdir,
+        "implementation_lower": "pypy" if sys.implementation.name == "pypy" else "python",
+        "py_version_short": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "abi_thread": "t" if without_gil else "",
+    }
+    try:
+        return {
+            name: os.path.normpath(scheme[name].format_map(known))
+            for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        }
+    except KeyError:  # a scheme of a distribution's own
+        return sysconfig.get_paths()
 
 
 def _site_folders() -> list[str]:

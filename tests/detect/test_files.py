@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pytest_truasync
-from pytest_truasync._detect.files import FileSorter, Role, SourceFile
+from pytest_truasync._detect.files import FileSorter, Role, SourceFile, install_folders
 
 SITE = Path(sysconfig.get_paths()["purelib"])
 
@@ -166,6 +166,27 @@ class TestIsInstalled:
     def test_packages_of_an_environment_inside_rootdir(self, project: Path) -> None:
         sort = FileSorter(project)
         assert not sort.is_installed(str(project / "site" / "a.json"))
+
+
+def test_the_folders_are_those_of_sysconfig() -> None:
+    known = sysconfig.get_paths()
+
+    found = install_folders()
+
+    assert {name: os.path.realpath(path) for name, path in found.items()} == {
+        name: os.path.realpath(known[name]) for name in found
+    }
+    assert {"stdlib", "platstdlib", "purelib", "platlib"} <= found.keys()
+
+
+def test_a_scheme_of_a_distribution_s_own_is_expanded_by_sysconfig(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    get_paths = sysconfig.get_paths
+    schemes = {False: dict.fromkeys(get_paths(), "{its_own}/lib"), True: get_paths()}
+    monkeypatch.setattr(sysconfig, "get_paths", lambda expand=True: schemes[expand])
+
+    assert install_folders() == schemes[True]
 
 
 def test_a_file_is_sorted_once(sort: FileSorter, project: Path) -> None:
