@@ -9,6 +9,12 @@
 #include <Python.h>
 #include <frameobject.h>
 #include <structmember.h>
+#ifdef __linux__
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <time.h>
+#endif
 
 #ifndef SOURCE /* digest of this file, given by the build */
 #define SOURCE ""
@@ -752,6 +758,130 @@ stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return PyBytes_FromStringAndSize((const char *)places, count * (Py_ssize_t)sizeof(places[0]));
 }
 
+/* -- an alarm that can be put off again and again: its thread wakes to see that without the GIL */
+
+#ifdef __linux__
+
+#define NEVER INT64_MAX
+
+typedef struct {
+    PyObject_HEAD
+    pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
+    pthread_cond_t moved;
+    int64_t due;   /* when it is to ring; NEVER until it is set */
+    int64_t until; /* for how long its thread sleeps; -1 while it is awake */
+    long switches; /* how often its thread had gone to sleep when it rang last */
+} Alarm;
+
+static int64_t
+monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static PyObject *
+alarm_set(Alarm *alarm, PyObject *pause)
+{
+    long long pause_ns = PyLong_AsLongLong(pause);
+    if (pause_ns == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int64_t now = monotonic_ns();
+    pthread_mutex_lock(&alarm->mutex);
+    alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
+    if (alarm->due < alarm->until) {
+        pthread_cond_signal(&alarm->moved);
+    }
+    pthread_mutex_unlock(&alarm->mutex);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+alarm_wait(Alarm *alarm, PyObject *unused)
+{
+    struct rusage usage;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&alarm->mutex);
+    while (alarm->due > monotonic_ns()) {
+        int64_t until = alarm->until = alarm->due;
+        if (until == NEVER) {
+            pthread_cond_wait(&alarm->moved, &alarm->mutex);
+        }
+        else {
+            struct timespec at = {until / 1000000000, until % 1000000000};
+            pthread_cond_timedwait(&alarm->moved, &alarm->mutex, &at);
+        }
+        alarm->until = -1;
+    }
+    alarm->due = NEVER;
+    pthread_mutex_unlock(&alarm->mutex);
+    getrusage(RUSAGE_THREAD, &usage);
+    alarm->switches = usage.ru_nvcsw;
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (!takes_no_names("Alarm", kwargs) || !PyArg_ParseTuple(args, ":Alarm")) {
+        return NULL;
+    }
+    Alarm *alarm = (Alarm *)type->tp_alloc(type, 0);
+    if (alarm == NULL) {
+        return NULL;
+    }
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&alarm->moved, &clock);
+    pthread_condattr_destroy(&clock);
+    pthread_mutex_init(&alarm->mutex, NULL);
+    alarm->due = NEVER;
+    alarm->until = -1;
+    return (PyObject *)alarm;
+}
+
+static void
+alarm_dealloc(Alarm *alarm)
+{
+    PyTypeObject *type = Py_TYPE(alarm);
+    pthread_cond_destroy(&alarm->moved);
+    pthread_mutex_destroy(&alarm->mutex);
+    type->tp_free(alarm);
+    Py_DECREF(type);
+}
+
+static PyMethodDef alarm_methods[] = {
+    {"set", (PyCFunction)alarm_set, METH_O, "Ring so many nanoseconds from now, not when it was to ring before."},
+    {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
+    {NULL},
+};
+
+static PyMemberDef alarm_members[] = {
+    {"switches", T_LONG, offsetof(Alarm, switches), READONLY},
+    {NULL},
+};
+
+static PyType_Slot alarm_slots[] = {
+    {Py_tp_new, alarm_new},
+    {Py_tp_dealloc, alarm_dealloc},
+    {Py_tp_methods, alarm_methods},
+    {Py_tp_members, alarm_members},
+    {0, NULL},
+};
+
+static PyType_Spec alarm_spec = {
+    .name = "pytest_truasync._detect._native.Alarm",
+    .basicsize = sizeof(Alarm),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = alarm_slots,
+};
+
+#endif /* __linux__ */
+
 static PyMethodDef functions[] = {
     {"stack_key", (PyCFunction)(void (*)(void))stack_key, METH_FASTCALL,
      "Codes, by number, and instructions of a stack, up to one of the ends."},
@@ -767,7 +897,13 @@ fill(PyObject *module)
             return -1;
         }
     }
-    PyType_Spec *specs[] = {&gate_spec, &noter_spec};
+    PyType_Spec *specs[] = {
+        &gate_spec,
+        &noter_spec,
+#ifdef __linux__
+        &alarm_spec,
+#endif
+    };
     for (size_t each = 0; each < Py_ARRAY_LENGTH(specs); each++) {
         PyObject *type = PyType_FromModuleAndSpec(module, specs[each], NULL);
         if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {

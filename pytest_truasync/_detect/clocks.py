@@ -278,11 +278,16 @@ class Wakes:
         self._switches = 0
         self._slept = 0
 
-    def note(self) -> None:
-        """Take note of a wake-up: how often the calling thread has gone to sleep since."""
+    def note(self, woken_at: int | None = None) -> None:
+        """Take note of a wake-up.
+
+        Args:
+            woken_at: how often the calling thread had gone to sleep when its alarm rang; None where
+                it did so no more than once since the last note.
+        """
         if originals.thread_usage is not None:
             before, self._switches = self._switches, originals.thread_usage().ru_nvcsw
-            self._slept = self._switches - before
+            self._slept = self._switches - (before if woken_at is None else woken_at - 1)
 
     def why(self, late_ns: int) -> Waking:
         """Return why the calling thread woke so much too late; call it after each `note`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "b9269b276b4317af"
+SOURCE: Final = "0f6f6532cef88061"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
@@ -40,6 +40,8 @@ def _load() -> tuple[Any, str]:
 _loaded, unusable = _load()
 Gate: Final = cast("type[_native.Gate] | None", getattr(_loaded, "Gate", None))
 TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
+Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
+"""On Linux alone, see `alarms.py`."""
 call_stand: Final = cast("int | None", getattr(_loaded, "call_stand", None))
 """Address of the C code of a twin, see `patches.builtin_twin`."""
 stack_key: Final = cast(

@@ -125,7 +125,6 @@ class Sampler:
             self._sample(rings)
         finally:
             self._alarm = None
-            rings.close()
             _wake(self._gone)
 
     def _sample(self, rings: Alarm) -> None:
@@ -136,7 +135,7 @@ class Sampler:
             if self._ending:
                 return
             woke = self._clock()
-            wakes.note()
+            wakes.note(rings.switches)
             late = woke - self._due_ns
             if late < 0:  # put off while it waited for the GIL: a loop has come round
                 wakes.why(0)

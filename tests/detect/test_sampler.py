@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_truasync._detect import alarms, originals, sampler
-from pytest_truasync._detect.alarms import Alarm, Bell, Timer
+from pytest_truasync._detect import alarms, native, sampler
+from pytest_truasync._detect.alarms import Alarm, Bell
 from pytest_truasync._detect.clocks import Waking
 from pytest_truasync._detect.sampler import Sampler
 
@@ -20,35 +19,19 @@ TICK = 20 * MS
 HALF = TICK // 2
 
 
-def timer() -> Alarm:
-    return Timer()
+def in_c() -> Alarm:
+    assert native.Alarm is not None
+    return native.Alarm()
 
 
 def bell() -> Alarm:
     return Bell(time.perf_counter_ns)
 
 
-def alarm_here() -> Alarm:
-    """Return the alarm of this system, made in a thread of its own, which blocks its signal."""
-    made: queue.Queue[Alarm] = queue.Queue()
-
-    def make() -> None:
-        made.put(alarms.alarm(time.perf_counter_ns))
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    found = made.get(timeout=5)
-    found.close()
-    return found
+NEEDS_C = pytest.mark.skipif(native.Alarm is None, reason="the part in C has none here")
 
 
-NEEDS_TIMERS = pytest.mark.skipif(
-    not isinstance(alarm_here(), Timer), reason="this system has no such timers"
-)
-
-
-@pytest.mark.parametrize("make", [pytest.param(timer, marks=NEEDS_TIMERS), bell])
+@pytest.mark.parametrize("make", [pytest.param(in_c, marks=NEEDS_C), bell])
 class TestAlarms:
     def ring(self, make: Callable[[], Alarm], then: Callable[[Alarm], None]) -> int:
         """Return when an alarm rang, which a thread of its own waited for."""
@@ -60,7 +43,6 @@ class TestAlarms:
             ready.put(alarm)
             alarm.wait()
             rang.put(time.perf_counter_ns())
-            alarm.close()
 
         thread = threading.Thread(target=wait)
         thread.start()
@@ -92,32 +74,83 @@ class TestAlarms:
 
         assert self.ring(make, ring) > 0
 
+    def test_it_rings_again_and_again(self, make: Callable[[], Alarm]) -> None:
+        """As often as it is set, and not before it is."""
+        alarm = make()
+        rang: queue.Queue[int] = queue.Queue()
 
-@pytest.mark.parametrize("lacks", ["linux", "sigwait", "64 bit"])
-def test_a_system_without_timers(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
-    if lacks == "linux":
-        monkeypatch.setattr(sys, "platform", "darwin")
-    elif lacks == "64 bit":
-        monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
-    else:
-        monkeypatch.setattr(originals, "sigwait", None)
-    with pytest.raises(OSError, match="no timer"):
-        Timer()
+        def wait() -> None:
+            for number in range(5):
+                alarm.wait()
+                rang.put(number)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        for number in range(5):
+            assert rang.empty()
+            alarm.set(number % 2 * MS)
+            assert rang.get(timeout=5) == number
+        thread.join()
+
+    def test_it_waits_without_the_gil(self, make: Callable[[], Alarm]) -> None:
+        """Others run meanwhile, whatever it is set to."""
+        alarm = make()
+        alarm.set(-1)
+        alarm.wait()
+        thread = threading.Thread(target=alarm.wait)
+        thread.start()
+        alarm.set(2**63 - 1)
+        assert thread.is_alive()
+        alarm.set(0)
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+
+
+@NEEDS_C
+class TestAlarmInC:
+    def test_it_says_how_often_its_thread_has_slept(self) -> None:
+        """What comes after is the wait for the GIL, and tells whether somebody held it."""
+        alarm = in_c()
+        assert alarm.switches == 0
+        told: list[int] = []
+
+        def wait() -> None:
+            for _ in range(3):
+                alarm.set(20 * MS)
+                alarm.wait()
+                told.append(alarm.switches or 0)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+        assert told == sorted(told)
+        assert told[-1] > 0
+
+    def test_what_it_takes(self) -> None:
+        with pytest.raises(TypeError):
+            in_c().set("soon")  # type: ignore[arg-type]
+        with pytest.raises(OverflowError):
+            in_c().set(2**63)
+        with pytest.raises(TypeError, match="Alarm"):
+            native.Alarm(1)  # type: ignore[misc, call-arg]
+
+    def test_it_is_what_is_used(self) -> None:
+        assert type(alarms.alarm(time.perf_counter_ns)) is native.Alarm
+
+
+def test_a_system_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "Alarm", None)
     assert isinstance(alarms.alarm(time.perf_counter_ns), Bell)
-
-
-def test_a_system_whose_timers_do_not_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(originals, "sigtimedwait", lambda *_: None)
-    assert isinstance(alarm_here(), Bell)
 
 
 class FakeAlarm:
     """Rings when the test says so."""
 
+    switches = None
+
     def __init__(self) -> None:
         self.rings: queue.Queue[None] = queue.Queue()
         self.pauses: list[int] = []
-        self.closed = False
 
     def set(self, pause_ns: int) -> None:
         self.pauses.append(pause_ns)
@@ -126,9 +159,6 @@ class FakeAlarm:
 
     def wait(self) -> None:
         self.rings.get(timeout=10)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Bench:
@@ -170,7 +200,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made = Bench(monkeypatch)
     yield made
     assert made.sampler.stop()
-    assert made.alarm.closed
 
 
 def test_it_looks_at_each_tick(bench: Bench) -> None:
