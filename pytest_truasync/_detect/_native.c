@@ -9,11 +9,18 @@
 #include <Python.h>
 #include <frameobject.h>
 #include <structmember.h>
+#include <stdint.h>
 #ifdef __linux__
 #include <pthread.h>
-#include <stdint.h>
+
 #include <sys/resource.h>
 #include <time.h>
+#endif
+
+#ifdef _MSC_VER
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
 #endif
 
 #ifndef SOURCE /* digest of this file, given by the build */
@@ -33,12 +40,169 @@ static const struct {
     {&str_poller, "poller"},       {&str_work, "work"},
 };
 
+static int
+takes_no_names(const char *type, PyObject *kwargs)
+{
+    if (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) {
+        return 1;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() takes no arguments by name", type);
+    return 0;
+}
+
+#ifdef __linux__
+
+static PyObject *perf_counter_ns; /* of `time`; here it tells the time of CLOCK_MONOTONIC */
+
+static int64_t
+monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+#endif
+
+/* -- Threads: the dict that tells which threads are watched, made for one question, asked at each
+   call that comes by a gate: what is known of the calling thread? Each thread keeps its answer until
+   the dict changes. */
+
+typedef struct {
+    PyDictObject dict;
+    uint64_t version; /* of all such dicts together, anew with each change */
+} Threads;
+
+static uint64_t versions; /* guarded by the GIL, as all below */
+
+static THREAD_LOCAL struct {
+    uint64_t version;
+    PyObject *watch; /* borrowed from the dict of that version; NULL where there is none */
+} here;
+
+static PyTypeObject *threads_type;
+
+/* Called before a change: what that lets go of may run code, which may ask. */
+static void
+changed(PyObject *threads)
+{
+    ((Threads *)threads)->version = ++versions;
+}
+
+/* Look up what is known of the calling thread: 1 and a borrowed reference, 0 for nothing, or -1. */
+static int
+ask_here(PyObject *threads, PyObject **watch)
+{
+    uint64_t version = ((Threads *)threads)->version;
+    if (here.version != version) {
+        PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+        if (number == NULL) {
+            return -1;
+        }
+        PyObject *found = PyDict_GetItemWithError(threads, number);
+        Py_DECREF(number);
+        if (found == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+        here.watch = found;
+        here.version = version; /* to look a number up runs no code that could change it */
+    }
+    *watch = here.watch;
+    return here.watch != NULL;
+}
+
+static int
+threads_set(PyObject *threads, PyObject *key, PyObject *value)
+{
+    changed(threads);
+    return PyDict_Type.tp_as_mapping->mp_ass_subscript(threads, key, value);
+}
+
+static PyObject *
+change_by(PyObject *threads, const char *name, PyObject *args)
+{
+    changed(threads);
+    PyObject *method = PyObject_GetAttrString((PyObject *)&PyDict_Type, name);
+    PyObject *full = method == NULL ? NULL : PyTuple_New(PyTuple_GET_SIZE(args) + 1);
+    PyObject *result = NULL;
+    if (full != NULL) {
+        PyTuple_SET_ITEM(full, 0, Py_NewRef(threads));
+        for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(args); each++) {
+            PyTuple_SET_ITEM(full, each + 1, Py_NewRef(PyTuple_GET_ITEM(args, each)));
+        }
+        result = PyObject_CallObject(method, full);
+    }
+    Py_XDECREF(full);
+    Py_XDECREF(method);
+    return result;
+}
+
+static PyObject *
+threads_pop(PyObject *threads, PyObject *args)
+{
+    return change_by(threads, "pop", args);
+}
+
+static PyObject *
+threads_clear(PyObject *threads, PyObject *unused)
+{
+    changed(threads);
+    PyDict_Clear(threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+threads_refuse(PyObject *threads, PyObject *args)
+{
+    PyErr_SetString(PyExc_TypeError, "threads are put in one by one");
+    return NULL;
+}
+
+static PyObject *
+threads_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (!takes_no_names("Threads", kwargs) || !PyArg_ParseTuple(args, ":Threads")) {
+        return NULL;
+    }
+    PyObject *threads = PyDict_Type.tp_new(type, args, NULL);
+    if (threads != NULL) {
+        changed(threads);
+    }
+    return threads;
+}
+
+static PyMethodDef threads_methods[] = {
+    {"pop", threads_pop, METH_VARARGS, "As that of a dict."},
+    {"clear", threads_clear, METH_NOARGS, "As that of a dict."},
+    {"popitem", threads_refuse, METH_VARARGS, "Not to be used."},
+    {"setdefault", threads_refuse, METH_VARARGS, "Not to be used."},
+    {"update", threads_refuse, METH_VARARGS, "Not to be used."},
+    {"__ior__", threads_refuse, METH_VARARGS, "Not to be used."},
+    {NULL},
+};
+
+static PyType_Slot threads_slots[] = {
+    {Py_tp_new, threads_new},
+    {Py_mp_ass_subscript, threads_set},
+    {Py_tp_methods, threads_methods},
+    {0, NULL},
+};
+
+static PyType_Spec threads_spec = {
+    .name = "pytest_truasync._detect._native.Threads",
+    .basicsize = sizeof(Threads),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = threads_slots,
+};
+
+/* -- Gate */
+
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     PyObject *dict;
     PyObject *weakrefs;
-    PyObject *threads;  /* dict: number of a thread -> what is known of it while it is watched */
+    PyObject *threads;  /* Threads: number of a thread -> what is known of it while it is watched */
     PyObject *original;
     PyObject *wrapper;
     PyObject *ask[3];   /* what else tells that a call may pass; by kind */
@@ -56,23 +220,14 @@ pass(Gate *gate, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 }
 
 /* Look the calling thread up: 1 and a new reference where it is watched, else 0, or -1. */
-static int
+static inline int
 find_watch(Gate *gate, PyObject **watch)
 {
-    if (PyDict_GET_SIZE(gate->threads) == 0) {
-        return 0;
+    int found = PyDict_GET_SIZE(gate->threads) == 0 ? 0 : ask_here(gate->threads, watch);
+    if (found > 0) {
+        Py_INCREF(*watch);
     }
-    PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (number == NULL) {
-        return -1;
-    }
-    *watch = PyDict_GetItemWithError(gate->threads, number);
-    Py_DECREF(number);
-    if (*watch == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    Py_INCREF(*watch);
-    return 1;
+    return found;
 }
 
 static PyObject *
@@ -142,12 +297,18 @@ gate_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_call);
 }
 
-/* -- kind "lock", as `_wrap_lock`: a free one is taken at once, on any thread */
+/* -- kind "lock", as `_wrap_lock`: a free one is taken at once */
 
 static PyObject *
 gate_lock(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     Gate *gate = (Gate *)self;
+    PyObject *watch;
+    int found = find_watch(gate, &watch);
+    if (found <= 0) {
+        return found < 0 ? NULL : pass(gate, args, nargsf, kwnames);
+    }
+    Py_DECREF(watch);
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (kwnames == NULL && (nargs == 1 || (nargs == 2 && args[1] == Py_True))) {
         PyObject *try[] = {args[0], Py_False};
@@ -160,7 +321,7 @@ gate_lock(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     else if (kwnames == NULL && nargs == 2 && args[1] == Py_False) {
         return pass(gate, args, nargsf, kwnames);
     }
-    return pass_or_wrap(gate, args, nargsf, kwnames, NULL);
+    return PyObject_Vectorcall(gate->wrapper, args, nargsf, kwnames);
 }
 
 /* -- kind "socket", as `_wrap_socket`: at timeout 0 it never waits */
@@ -225,9 +386,25 @@ is_due(Gate *gate, PyObject *watch, PyObject **now)
     if (renew == NULL) {
         return -1;
     }
-    *now = PyObject_CallNoArgs(gate->ask[0]);
-    int due = *now == NULL ? -1 : PyObject_RichCompareBool(*now, renew, Py_GE);
+    long long renew_ns = PyLong_AsLongLong(renew), now_ns;
     Py_DECREF(renew);
+    if (renew_ns == -1 && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return -1;
+        }
+        PyErr_Clear(); /* for ever */
+        return 0;
+    }
+#ifdef __linux__
+    if (gate->ask[0] == perf_counter_ns) { /* the same without an object for the answer */
+        now_ns = monotonic_ns();
+        *now = now_ns < renew_ns ? NULL : PyLong_FromLongLong(now_ns);
+        return now_ns < renew_ns ? 0 : *now == NULL ? -1 : 1;
+    }
+#endif
+    *now = PyObject_CallNoArgs(gate->ask[0]);
+    now_ns = *now == NULL ? -1 : PyLong_AsLongLong(*now);
+    int due = now_ns == -1 && PyErr_Occurred() ? -1 : now_ns >= renew_ns;
     if (due <= 0) {
         Py_CLEAR(*now);
     }
@@ -319,16 +496,6 @@ static const struct {
     {"socket", gate_socket, 1}, {"poll", gate_poll, 2},
 };
 
-static int
-takes_no_names(const char *type, PyObject *kwargs)
-{
-    if (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0) {
-        return 1;
-    }
-    PyErr_Format(PyExc_TypeError, "%s() takes no arguments by name", type);
-    return 0;
-}
-
 static PyObject *
 gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -337,7 +504,7 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!takes_no_names("Gate", kwargs)) {
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, &PyDict_Type, &threads, &original,
+    if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, threads_type, &threads, &original,
                           &wrapper, &ask[0], &ask[1], &ask[2])) {
         return NULL;
     }
@@ -773,14 +940,6 @@ typedef struct {
     long switches; /* how often its thread had gone to sleep when it rang last */
 } Alarm;
 
-static int64_t
-monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 static PyObject *
 alarm_set(Alarm *alarm, PyObject *pause)
 {
@@ -896,6 +1055,19 @@ fill(PyObject *module)
         if (*strings[each].place == NULL) {
             return -1;
         }
+    }
+#ifdef __linux__
+    PyObject *time = PyImport_ImportModule("time");
+    perf_counter_ns = time == NULL ? NULL : PyObject_GetAttrString(time, "perf_counter_ns");
+    Py_XDECREF(time);
+    if (perf_counter_ns == NULL) {
+        return -1;
+    }
+#endif
+    threads_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &threads_spec,
+                                                            (PyObject *)&PyDict_Type);
+    if (threads_type == NULL || PyModule_AddType(module, threads_type) < 0) {
+        return -1; /* what is held is for good, as the module is */
     }
     PyType_Spec *specs[] = {
         &gate_spec,

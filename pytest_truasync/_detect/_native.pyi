@@ -5,6 +5,8 @@ from typing import Any, Self
 SOURCE: str
 call_stand: int
 
+class Threads(dict[int, Any]): ...
+
 class Gate:
     def __new__(
         cls,

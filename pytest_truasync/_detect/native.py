@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "0f6f6532cef88061"
+SOURCE: Final = "26fbdf65b3488e72"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
@@ -39,6 +39,8 @@ def _load() -> tuple[Any, str]:
 
 _loaded, unusable = _load()
 Gate: Final = cast("type[_native.Gate] | None", getattr(_loaded, "Gate", None))
+Threads: Final[type[dict[int, Any]]] = getattr(_loaded, "Threads", dict)
+"""What `Watch.threads` is: a gate knows without a look-up whether it has changed."""
 TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
 Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
 """On Linux alone, see `alarms.py`."""
@@ -64,14 +66,14 @@ def gated(
     - "plain": none.
     - "call", asks: roles of files by name, `Role.QUIET`, `Role.IMPORT`. Where the watch is busy, or
       one of those roles calls on a loop.
-    - "lock", asks: `acquire` of its type. A free lock is taken on any thread.
+    - "lock", asks: `acquire` of its type. A free lock is taken.
     - "socket", asks: `gettimeout`. At timeout 0.
     - "poll", asks: the clock, `Watch.come_round`. Without waiting, until it is time to say that the
       loop came round; where the loop waits for its events, it is parked meanwhile.
 
     Args:
         kind: see above.
-        threads: number of a thread → its `ThreadWatch`; the same dict for good.
+        threads: number of a thread → its `ThreadWatch`; the same `Threads` for good.
         original: what is called in the end.
         wrapper: what decides.
         asks: see above.

@@ -43,10 +43,12 @@ class Pool:
 
     def queued(self, call: int) -> None:
         """A call stands in the queue."""
-        self.waiting[call] = None
-        if self.capacity:
-            waiting = len(self.waiting) - max(0, self.capacity - self.running)
-            self.peak_queued = max(self.peak_queued, waiting)
+        waiting = self.waiting
+        waiting[call] = None
+        # Most often there is a thread for each.
+        if len(waiting) + self.running > self.capacity > 0:
+            behind = len(waiting) - max(0, self.capacity - self.running)
+            self.peak_queued = max(self.peak_queued, behind)
 
     def awaited(self, call: int, answer: Any) -> None:
         """Take note of the future or coroutine of a call that may still stand in the queue."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, Final, Protocol
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import native, originals
 from pytest_truasync._model import CallSite, Observation, Phase, merge_observations
 
 MOST_GROUPS: Final = 5_000
@@ -19,7 +19,7 @@ _MOST_APART: Final = 100
 _MOST_NOTED: Final = 2 * MOST_GROUPS
 """Notes are counted when somebody asks for them, or when there are so many."""
 
-_NEVER: Final = 1 << 63
+_NEVER: Final = (1 << 63) - 1
 
 _PATIENCE_S: Final = 1
 """A lock that a fork left taken is not waited for longer."""
@@ -380,7 +380,7 @@ class Watch:
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.threads: dict[int, ThreadWatch] = {}
+        self.threads: dict[int, ThreadWatch] = native.Threads()
         self.lag: Follower | None = None
         self._closed = False
 

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import inspect
 import json
+import queue
 import select
 import socket
 import sys
@@ -18,7 +19,7 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_truasync._detect import native, waits
+from pytest_truasync._detect import native, originals, waits
 from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
@@ -40,6 +41,20 @@ class Watched:
     renew_ns = 0
 
 
+def here(watch: Any = None) -> dict[int, Any]:
+    """Return the threads that are watched: the calling one, or none."""
+    threads = native.Threads()
+    if watch is not None:
+        threads[threading.get_ident()] = watch
+    return threads
+
+
+def elsewhere(watch: Any) -> dict[int, Any]:
+    threads = native.Threads()
+    threads[threading.get_ident() + 1] = watch
+    return threads
+
+
 @pytest.fixture
 def watch() -> Watched:
     return Watched()
@@ -47,7 +62,7 @@ def watch() -> Watched:
 
 @pytest.fixture
 def threads(watch: Watched) -> dict[int, Watched]:
-    return {threading.get_ident(): watch}
+    return here(watch)
 
 
 def original(*args: Any, **kwargs: Any) -> Any:
@@ -61,8 +76,7 @@ def wrapper(*args: Any, **kwargs: Any) -> Any:
 @built
 class TestWhatPasses:
     def test_calls_of_other_threads(self, watch: Watched) -> None:
-        elsewhere = {threading.get_ident() + 1: watch}
-        for threads in ({}, elsewhere):
+        for threads in (here(), elsewhere(watch)):
             gate = native.gated("plain", threads, original, wrapper)
             assert gate(1, named=2) == ("original", (1,), {"named": 2})
 
@@ -89,16 +103,20 @@ class TestWhatPasses:
         nobodys = work is None and role in (Role.QUIET, Role.IMPORT)
         assert gate(1)[0] == ("original" if nobodys else "wrapper")
 
-    def test_a_free_lock_on_any_thread(self, threads: dict[int, Watched]) -> None:
+    def test_a_free_lock(self, threads: dict[int, Watched]) -> None:
         lock = threading.Lock()
-        acquire = type(lock).acquire
-        for known in ({}, threads):
-            gate = native.gated("lock", known, original, wrapper, acquire)
-            for given in ((), (True,)):
-                assert gate(lock, *given) is True
-                assert lock.locked()
-                assert gate(lock, *given)[0] == ("wrapper" if known else "original")
-                lock.release()
+        gate = native.gated("lock", threads, original, wrapper, type(lock).acquire)
+        for given in ((), (True,)):
+            assert gate(lock, *given) is True
+            assert lock.locked()
+            assert gate(lock, *given) == ("wrapper", (lock, *given), {})
+            lock.release()
+
+    def test_locks_of_other_threads(self, watch: Watched) -> None:
+        for threads in (here(), elsewhere(watch)):
+            gate = native.gated("lock", threads, original, wrapper, original)
+            for given in ((), (True,), (False,), (True, 1)):
+                assert gate("lock", *given) == ("original", ("lock", *given), {})
 
     def test_who_asks_for_a_lock_without_waiting(self, threads: dict[int, Watched]) -> None:
         gate = native.gated("lock", threads, original, wrapper, type(threading.Lock()).acquire)
@@ -215,6 +233,33 @@ class TestWhatPasses:
             select(native.gated("poll", threads, original, wrapper, lambda: 7, fails_too))
         assert not watch.parked
 
+    def test_a_loop_that_polls_by_the_clock_of_the_run(
+        self, threads: dict[int, Watched], watch: Watched
+    ) -> None:
+        came: list[int] = []
+
+        def polls(*_: Any) -> str:
+            return select(gate)
+
+        def select(gate: Any) -> Any:
+            return gate("self", 1)
+
+        gate: Any = native.gated(
+            "poll",
+            threads,
+            original,
+            wrapper,
+            originals.clock_ns,
+            lambda _, now: came.append(now),
+        )
+        watch.poller = select.__code__
+        for renew_ns in (-1, 0, originals.clock_ns(), 1 << 62, 1 << 63, 1 << 80):
+            before, watch.renew_ns = originals.clock_ns(), renew_ns
+            polls()
+            assert len(came) == (renew_ns <= originals.clock_ns())
+            assert all(before <= now <= originals.clock_ns() for now in came)
+            came.clear()
+
     def test_errors_are_handed_on(self, threads: dict[int, Watched]) -> None:
         def fails(*_: Any) -> Any:
             raise LookupError("asked")
@@ -225,8 +270,8 @@ class TestWhatPasses:
         with pytest.raises(LookupError, match="asked"):
             native.gated("poll", threads, original, wrapper, fails, wrapper)("x", 0)
         with pytest.raises(LookupError, match="asked"):
-            native.gated("plain", {}, fails, wrapper)("x")
-        bare: Any = {threading.get_ident(): object()}
+            native.gated("plain", here(), fails, wrapper)("x")
+        bare: Any = here(object())
         with pytest.raises(AttributeError, match="busy"):
             native.gated("call", bare, original, wrapper, {}, Role.QUIET, Role.IMPORT)()
         poll = native.gated("poll", bare, original, wrapper, lambda: 1, wrapper)
@@ -240,9 +285,109 @@ class TestWhatPasses:
 
 
 @built
+class TestThreads:
+    """A gate keeps what it was told of a thread until the threads change."""
+
+    def asked(self, threads: dict[int, Any]) -> str:
+        who: str = native.gated("plain", threads, original, wrapper)()[0]
+        return who
+
+    def test_each_change_counts(self) -> None:
+        ident, threads = threading.get_ident(), native.Threads()
+        other = threads[ident + 1] = object()
+        changes: list[tuple[Callable[[], Any], str]] = [
+            (lambda: threads.__setitem__(ident, other), "wrapper"),
+            (lambda: threads.pop(ident), "original"),
+            (lambda: threads.__setitem__(ident, other), "wrapper"),
+            (lambda: threads.__delitem__(ident), "original"),
+            (lambda: threads.__setitem__(ident, other), "wrapper"),
+            (lambda: threads.pop(ident + 1, None), "wrapper"),
+            (lambda: threads.clear(), "original"),
+            (lambda: threads.__setitem__(ident, other), "wrapper"),
+        ]
+        for change, who in changes:
+            change()
+            assert [self.asked(threads) for _ in range(2)] == [who, who]
+
+    def test_a_thread_that_another_one_puts_in(self) -> None:
+        """Each keeps its own answer, and all are told of a change."""
+        threads = here()
+        answers: queue.Queue[str] = queue.Queue()
+        go_on: queue.Queue[bool] = queue.Queue()
+
+        def ask() -> None:
+            while go_on.get(timeout=10):
+                answers.put(self.asked(threads))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        for known in (False, True, True, False):
+            if known:
+                threads[thread.ident or 0] = object()
+            else:
+                threads.pop(thread.ident or 0, None)
+                threads[-1] = None
+            go_on.put(True)
+            assert answers.get(timeout=10) == ("wrapper" if known else "original")
+            assert self.asked(threads) == "original"
+        go_on.put(False)
+        thread.join()
+
+    def test_one_is_not_taken_for_another(self) -> None:
+        """Two that are watched in turn, and many that come and go in the same place."""
+        one, two = here(object()), here()
+        for _ in range(3):
+            assert (self.asked(one), self.asked(two)) == ("wrapper", "original")
+        for number in range(100):
+            assert self.asked(here(object() if number % 2 else None)) == (
+                "wrapper" if number % 2 else "original"
+            )
+
+    def test_who_asks_while_it_changes(self) -> None:
+        """What is let go may run code, which finds the dict changed."""
+        ident, threads = threading.get_ident(), native.Threads()
+        told: list[str] = []
+
+        class Leaves:
+            def __del__(inner) -> None:  # noqa: N805
+                told.append(self.asked(threads))
+
+        for change in (
+            lambda: threads.pop(ident) and None,
+            lambda: threads.__delitem__(ident),
+            lambda: threads.clear(),
+            lambda: threads.__setitem__(ident, None),
+        ):
+            threads[ident] = Leaves()
+            assert self.asked(threads) == "wrapper"
+            change()
+            threads.pop(ident, None)
+            assert self.asked(threads) == "original"
+        assert told == ["original", "original", "original", "wrapper"]
+
+    def test_what_goes_round_the_changes_is_refused(self) -> None:
+        threads: Any = here()
+        for change in (
+            lambda: threads.update({1: 2}),
+            lambda: threads.setdefault(1, 2),
+            lambda: threads.popitem(),
+            lambda: threads.__ior__({1: 2}),
+        ):
+            with pytest.raises(TypeError, match="one by one"):
+                change()
+        with pytest.raises(KeyError):
+            threads.pop(1)
+        with pytest.raises(TypeError):
+            native.Threads({1: 2})
+        plain: Any = {}
+        with pytest.raises(TypeError, match="Threads"):
+            native.gated("plain", plain, original, wrapper)
+
+
+@built
 class TestTheGate:
     def test_is_a_method_where_a_class_has_it(self) -> None:
-        gate = native.gated("plain", {}, original, wrapper)
+        gate = native.gated("plain", here(), original, wrapper)
         owner: Any = type("Owner", (), {"method": gate})
         one = owner()
         assert one.method(1) == ("original", (one, 1), {})
@@ -252,18 +397,18 @@ class TestTheGate:
     def test_wants_what_it_can_use(self) -> None:
         gated: Any = native.gated
         with pytest.raises(ValueError, match="no gate of the kind 'other'"):
-            gated("other", {}, original, wrapper)
+            gated("other", here(), original, wrapper)
         wrong: Any = []
         with pytest.raises(TypeError):
             native.gated("plain", wrong, original, wrapper)
         for kind, asks in (("call", ([], 1, 2)), ("call", ({},)), ("lock", ()), ("plain", (1,))):
             with pytest.raises(TypeError, match=f"not what a gate of the kind '{kind}' asks"):
-                gated(kind, {}, original, wrapper, *asks)
+                gated(kind, here(), original, wrapper, *asks)
         kind_of_all: Any = native.Gate
         with pytest.raises(TypeError):
             kind_of_all()
         with pytest.raises(TypeError):
-            kind_of_all("plain", {}, original, wrapper=wrapper)
+            kind_of_all("plain", here(), original, wrapper=wrapper)
 
     def test_goes_when_nobody_holds_it(self) -> None:
         holder: list[Any] = []
@@ -271,7 +416,7 @@ class TestTheGate:
         def closing(*_: Any) -> Any:
             return holder
 
-        gate = native.gated("plain", {}, original, closing)
+        gate = native.gated("plain", here(), original, closing)
         holder.append(gate)  # a cycle: gate, wrapper, its cell, the list
         gone = weakref.ref(gate)
         del gate, closing
