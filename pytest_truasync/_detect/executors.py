@@ -187,12 +187,14 @@ class OffloadProbe:
             if get_ident() not in threads:
                 return original(self, fn, *args, **kwargs)
             fn = track(fn, getframe(1), f"{type(self).__name__}.submit", pool_of, self)
+            if not isinstance(fn, Offloaded):
+                return original(self, fn, *args, **kwargs)
             try:
                 future = original(self, fn, *args, **kwargs)
             except BaseException:
-                _withdraw(fn)
+                fn.withdraw()
                 raise
-            _await(fn, future)
+            fn.is_awaited_by(future)
             return future
 
         return submit
@@ -359,7 +361,8 @@ class OffloadProbe:
             limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
             func = track(func, cls, limiter)
             answer = original(cls, func, args, *more, **named)
-            _await(func, answer)
+            if isinstance(func, Offloaded):
+                func.is_awaited_by(answer)
             return answer
 
         def track(func: Any, cls: Any, limiter: Any) -> Any:
@@ -398,8 +401,9 @@ class OffloadProbe:
         return pool
 
     def _executor_pool(self, executor: Any, site: CallSite) -> Pool:
-        if (pool := self._known_pool(executor)) is not None:
-            return pool
+        known = self._pool_of.get(id(executor))  # as `_known_pool`, for each piece of work
+        if known is not None and known[0]() is executor:
+            return known[1]
         most = executor._max_workers
         name = type(executor).__name__
         default = executor._thread_name_prefix == "asyncio"
@@ -448,33 +452,28 @@ class OffloadProbe:
             if handover.loops_own:
                 return function
             site = handover.site or self._origin()
-            pool = self._pool_by(pool_of, owner, site or handover.fallback) if pool_of else None
+            pool = None
+            if pool_of is not None:
+                try:
+                    pool = pool_of(owner, site or handover.fallback)
+                except TypeError:  # an owner of a kind that no weak reference can be made to
+                    pool = None
             number, permission = next(self._numbers), PERMISSION.get()
             if pool is not None:
                 pool.submitted(number, site, permission)
-                if len(self.used_pools) < _MOST_POOLS:
-                    self.used_pools[pool] = None
+                used = self.used_pools
+                if pool not in used and len(used) < _MOST_POOLS:
+                    used[pool] = None
             now = self._clock()
-            work = Offload(number, function, handover, site, permission, pool, now, bare)
             if not (bare or many) and (name := self._file_work(function)):
-                work.called = name
-                work.touched = [name]
-                return FileWork(self, work)
+                return FileWork(self, function, name, handover, site, permission, pool, number, now)
+            work = Offload(number, function, handover, site, permission, pool, now, bare)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
             return function
         raw = work.via == _RAW_THREAD and can_tell_unraisable()
         return Offloaded(self, work, raw=raw, many=many)
-
-    @staticmethod
-    def _pool_by(
-        pool_of: Callable[[Any, CallSite], Pool | None], owner: Any, site: CallSite
-    ) -> Pool | None:
-        try:
-            return pool_of(owner, site)
-        except TypeError:  # a limiter or executor of a kind that no weak reference can be made to
-            return None
 
     def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
         """Return what is the same each time that the lines on the stack hand over some work."""
@@ -573,7 +572,7 @@ class OffloadProbe:
             self._off = True
             self._guard.broken("offloads", error)
 
-    def begin_file_work(self, work: Offload) -> int:
+    def begin_file_work(self, work: FileWork) -> int:
         """Take note that *work* begins, which needs no watching; return the time."""
         now = self._clock()
         try:
@@ -584,7 +583,7 @@ class OffloadProbe:
             self._guard.broken("offloads", error)
         return now
 
-    def end_file_work(self, work: Offload, began_ns: int) -> None:
+    def end_file_work(self, work: FileWork, began_ns: int) -> None:
         """Take note that it was done, which began at that time."""
         try:
             taken_ns = self._clock() - began_ns
@@ -635,18 +634,6 @@ class OffloadProbe:
         """Return the use of each pool since the last time."""
         pools, self.used_pools = self.used_pools, {}
         return [use for pool in list(pools) if (use := pool.take()) is not None]
-
-
-def _await(tracked: Any, answer: Any) -> None:
-    """Tell the pool of a function that it was given what its result will come by."""
-    if isinstance(tracked, Offloaded) and (pool := tracked.work.pool) is not None:
-        pool.awaited(tracked.work.number, answer)
-
-
-def _withdraw(tracked: Any) -> None:
-    """Tell the pool that it was not given the function after all."""
-    if isinstance(tracked, Offloaded) and (pool := tracked.work.pool) is not None:
-        pool.withdrawn(tracked.work.number)
 
 
 def _starts_pool_worker(frame: FrameType) -> bool:

@@ -57,7 +57,7 @@ class Handover:
         loops_own: it is what the loop itself uses a thread for, and nobody's to change.
     """
 
-    __slots__ = ("_codes", "chain", "fallback", "loops_own", "notes", "site", "via")
+    __slots__ = ("_codes", "chain", "fallback", "last", "loops_own", "notes", "site", "via")
 
     def __init__(
         self,
@@ -77,6 +77,8 @@ class Handover:
         self.loops_own = loops_own
         self.notes: dict[tuple[Any, ...], Note] = {}
         """What was said of such work, by what else tells it apart."""
+        self.last: tuple[tuple[Any, ...], Note] | None = None
+        """What was said last, and of what; most often it is said again."""
 
 
 class Offload:
@@ -183,10 +185,10 @@ class Runner(Protocol):
     def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
         """Watch the calling thread for it no longer, and judge what was done."""
 
-    def begin_file_work(self, work: Offload) -> int:
+    def begin_file_work(self, work: FileWork) -> int:
         """Take note that *work* begins, which needs no watching; return the time."""
 
-    def end_file_work(self, work: Offload, began_ns: int) -> None:
+    def end_file_work(self, work: FileWork, began_ns: int) -> None:
         """Take note that it was done, which began at that time."""
 
 
@@ -212,6 +214,18 @@ class Offloaded:
         self.work = work
         self._raw = raw
         self._many = many
+
+    def is_awaited_by(self, answer: Any) -> None:
+        """Take note of the future or coroutine that its result will come by."""
+        work = self.work
+        if work.pool is not None:
+            work.pool.awaited(work.number, answer)
+
+    def withdraw(self) -> None:
+        """Take note that the pool did not take it."""
+        work = self.work
+        if work.pool is not None:
+            work.pool.withdrawn(work.number)
 
     def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -259,17 +273,75 @@ def _the_same(function: Any) -> Any:
 
 
 class FileWork(Offloaded):
-    """One call on files, handed to a thread.
+    """One call on files, handed to a thread: as long as it is no more than that.
 
     Args:
         runner: takes note.
-        work: the offload.
+        function: what is to be done.
+        called: its name.
+        handover: how it was handed over.
+        site: see `Offload`, as for the rest.
+        permission: of it.
+        pool: of it.
+        number: of it.
+        submitted_ns: of it.
     """
 
-    __slots__ = ()
+    __slots__ = ("called", "handover", "number", "permission", "pool", "site", "submitted_ns")
 
-    def __init__(self, runner: Runner, work: Offload) -> None:
-        super().__init__(runner, work, raw=False, many=False)
+    def __init__(
+        self,
+        runner: Runner,
+        function: Any,
+        called: str,
+        handover: Handover,
+        site: CallSite | None,
+        permission: str,
+        pool: Pool | None,
+        number: int,
+        submitted_ns: int,
+    ) -> None:
+        self._runner = runner
+        self._function = function
+        self._raw = self._many = False
+        self.called = called
+        self.handover = handover
+        self.site = site
+        self.permission = permission
+        self.pool = pool
+        self.number = number
+        self.submitted_ns = submitted_ns
+
+    @property
+    def function(self) -> Any:
+        """What is to be done."""
+        return self._function
+
+    @property
+    def work(self) -> Offload:  # type: ignore[override]  # made where somebody needs it
+        """The same as work in which anything may happen."""
+        work = Offload(
+            self.number,
+            self._function,
+            self.handover,
+            self.site,
+            self.permission,
+            self.pool,
+            self.submitted_ns,
+            bare=False,
+        )
+        work.called, work.touched = self.called, [self.called]
+        return work
+
+    def is_awaited_by(self, answer: Any) -> None:
+        """Take note of the future or coroutine that its result will come by."""
+        if self.pool is not None:
+            self.pool.awaited(self.number, answer)
+
+    def withdraw(self) -> None:
+        """Take note that the pool did not take it."""
+        if self.pool is not None:
+            self.pool.withdrawn(self.number)
 
     def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -277,7 +349,7 @@ class FileWork(Offloaded):
         try:
             if kwargs or not are_plain(args):
                 return super().run_offloaded(*args, **kwargs)
-            began_ns = self._runner.begin_file_work(self.work)
+            began_ns = self._runner.begin_file_work(self)
             return self._function(*args)
         except BaseException:
             __tracebackhide__ = True
@@ -285,7 +357,7 @@ class FileWork(Offloaded):
             raise
         finally:
             if began_ns >= 0:
-                self._runner.end_file_work(self.work, began_ns)
+                self._runner.end_file_work(self, began_ns)
 
     __call__ = run_offloaded
 
@@ -405,7 +477,7 @@ class OffloadJudge:
             self._recorder.note(self.note(work, site, name, work.doing), wall_ns)
         return seen
 
-    def note(self, work: Offload, site: CallSite | None, name: str, text: str) -> Note:
+    def note(self, work: Offload | FileWork, site: CallSite | None, name: str, text: str) -> Note:
         """Return the note that *work* was done in a thread: one for all that is alike.
 
         Args:
@@ -416,11 +488,15 @@ class OffloadJudge:
         """
         handover, pool = work.handover, work.pool
         key = (name, text, site, work.permission, pool.key if pool is not None else "")
+        last = handover.last
+        if last is not None and last[0] == key:  # of the same objects, so no text is compared
+            return last[1]
         note = handover.notes.get(key)
         if note is None:
             note = Note(self._observation(work, _WORKED, name, name, site=site, detail=text))
             if len(handover.notes) < _MOST_NOTES:
                 handover.notes[key] = note
+        handover.last = (key, note)
         return note
 
     def _unseen(self, work: Offload, before: Clocks | None, wall_ns: int) -> int:
@@ -450,7 +526,7 @@ class OffloadJudge:
 
     def _observation(
         self,
-        work: Offload,
+        work: Offload | FileWork,
         code: str,
         target: str,
         primitive: str,

@@ -241,8 +241,8 @@ class TestWhatPasses:
         def polls(*_: Any) -> str:
             return select(gate)
 
-        def select(gate: Any) -> Any:
-            return gate("self", 1)
+        def select(gate: Any) -> str:
+            return str(gate("self", 1))
 
         gate: Any = native.gated(
             "poll",
@@ -352,12 +352,13 @@ class TestThreads:
             def __del__(inner) -> None:  # noqa: N805
                 told.append(self.asked(threads))
 
-        for change in (
+        changes: list[Callable[[], Any]] = [
             lambda: threads.pop(ident) and None,
             lambda: threads.__delitem__(ident),
             lambda: threads.clear(),
             lambda: threads.__setitem__(ident, None),
-        ):
+        ]
+        for change in changes:
             threads[ident] = Leaves()
             assert self.asked(threads) == "wrapper"
             change()
@@ -367,12 +368,13 @@ class TestThreads:
 
     def test_what_goes_round_the_changes_is_refused(self) -> None:
         threads: Any = here()
-        for change in (
+        changes: list[Callable[[], Any]] = [
             lambda: threads.update({1: 2}),
             lambda: threads.setdefault(1, 2),
             lambda: threads.popitem(),
             lambda: threads.__ior__({1: 2}),
-        ):
+        ]
+        for change in changes:
             with pytest.raises(TypeError, match="one by one"):
                 change()
         with pytest.raises(KeyError):
