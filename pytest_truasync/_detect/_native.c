@@ -12,7 +12,6 @@
 #include <stdint.h>
 #ifdef __linux__
 #include <pthread.h>
-
 #include <sys/resource.h>
 #include <time.h>
 #endif
@@ -82,7 +81,8 @@ static THREAD_LOCAL struct {
 
 static PyTypeObject *threads_type;
 
-/* Called before a change: what that lets go of may run code, which may ask. */
+/* To be called right before a change, so that nothing runs in between: what the change lets go of may
+   run code, which may ask. */
 static void
 changed(PyObject *threads)
 {
@@ -119,28 +119,24 @@ threads_set(PyObject *threads, PyObject *key, PyObject *value)
 }
 
 static PyObject *
-change_by(PyObject *threads, const char *name, PyObject *args)
-{
-    changed(threads);
-    PyObject *method = PyObject_GetAttrString((PyObject *)&PyDict_Type, name);
-    PyObject *full = method == NULL ? NULL : PyTuple_New(PyTuple_GET_SIZE(args) + 1);
-    PyObject *result = NULL;
-    if (full != NULL) {
-        PyTuple_SET_ITEM(full, 0, Py_NewRef(threads));
-        for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(args); each++) {
-            PyTuple_SET_ITEM(full, each + 1, Py_NewRef(PyTuple_GET_ITEM(args, each)));
-        }
-        result = PyObject_CallObject(method, full);
-    }
-    Py_XDECREF(full);
-    Py_XDECREF(method);
-    return result;
-}
-
-static PyObject *
 threads_pop(PyObject *threads, PyObject *args)
 {
-    return change_by(threads, "pop", args);
+    PyObject *key, *fallback = NULL;
+    if (!PyArg_UnpackTuple(args, "pop", 1, 2, &key, &fallback)) {
+        return NULL;
+    }
+    PyObject *value = PyDict_GetItemWithError(threads, key);
+    if (value == NULL) {
+        if (fallback == NULL && !PyErr_Occurred()) {
+            PyErr_SetObject(PyExc_KeyError, key);
+        }
+        return PyErr_Occurred() ? NULL : Py_NewRef(fallback);
+    }
+    Py_INCREF(value);
+    if (threads_set(threads, key, NULL) < 0) {
+        Py_CLEAR(value);
+    }
+    return value;
 }
 
 static PyObject *
@@ -1014,7 +1010,8 @@ alarm_dealloc(Alarm *alarm)
 }
 
 static PyMethodDef alarm_methods[] = {
-    {"set", (PyCFunction)alarm_set, METH_O, "Ring so many nanoseconds from now, not when it was to ring before."},
+    {"set", (PyCFunction)alarm_set, METH_O,
+     "Ring so many nanoseconds from now, not when it was to ring before."},
     {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
     {NULL},
 };

@@ -104,8 +104,6 @@ class CallReader:
             frame: what called the target.
         """
         own_code = code if isinstance(code, str) else target.code
-        if own_code in _LOCK_CODES and _starts_thread(frame):
-            return None  # as each pool does that gets its first work
         stack = self._reader.read(frame)
         kind = self._sort(stack, own_code, args, watch.work)
         if kind is None:
@@ -257,7 +255,7 @@ def _spoken(frame: FrameType, name: str) -> str:
     return "" if is_nameless(frame.f_code, name) else name
 
 
-def _starts_thread(frame: FrameType) -> bool:
+def starts_thread(frame: FrameType) -> bool:
     """Tell whether *frame* waits for a new thread to begin, which takes a moment."""
     at: FrameType | None = frame
     while at is not None and at.f_code.co_filename == _THREADING:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import originals, waits
 from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, FOREVER, LOCKS, Attempt
-from pytest_truasync._detect.callread import is_mutex
+from pytest_truasync._detect.callread import is_mutex, starts_thread
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.filework import FileCalls
 from pytest_truasync._detect.imports import ImportHooks, Then
@@ -554,14 +554,14 @@ class CallProbe:
         """Try without waiting first; only what could not be had at once is a wait."""
         __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
-        if watch is None or watch.busy:
+        frame = originals.getframe(2)
+        if watch is None or watch.busy or starts_thread(frame):  # as a pool with its first work
             return original(*args, **kwargs)
         watch.busy = True
         try:
             done, result = attempt(args, kwargs)
             if done:
                 return result
-            frame = originals.getframe(2)
             call = self._enter(watch, target, True, args, frame)
             timed: Timed | None = call or watch.work
             first_wait = call is not None and call.waited_ns == 0

@@ -190,7 +190,7 @@ class ThreadClocks:
         reading = self.read()
         if self._queue_ns < 0 and 0 <= reading.cpu_ns < _YOUNG_NS and has_queue():
             self._queue, self._queue_ns = (0, 0), reading.wall_ns
-            return reading._replace(delay_ns=0, turns=0)
+            return Reading(*reading[:3], *self._queue)
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
             return reading
         return self.with_queue(reading)

@@ -97,6 +97,7 @@ _POOL_OWNERS: Final = (
 
 _FUTURES: Final = concurrent.futures.Future.result.__code__.co_filename
 _POOL_FILE: Final = concurrent.futures.thread.__file__
+_THREADING: Final = threading.Thread.start.__code__.co_filename
 
 
 class OffloadProbe:
@@ -143,6 +144,8 @@ class OffloadProbe:
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
         self._ways: dict[str, Mapping[str, str] | None] = {}
+        self._owners: dict[str, bool] = {}
+        """File of code → whether it is a pool's, which starts its own threads."""
         self._off = False
 
     # Installing.
@@ -229,13 +232,16 @@ class OffloadProbe:
         return hand_over
 
     def _start_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        threads = self._watch.threads
+        threads, starts_worker = self._watch.threads, self._starts_worker
         get_ident = originals.get_ident
 
         def start(*args: Any, **kwargs: Any) -> Any:
             if get_ident() not in threads or not args:
                 return original(*args, **kwargs)
-            function = self._track(args[0], originals.getframe(1), _RAW_THREAD, bare=True)
+            frame = originals.getframe(1)
+            if starts_worker(frame):  # the pool will hand it work later
+                return original(*args, **kwargs)
+            function = self._track(args[0], frame, _RAW_THREAD, bare=True)
             return original(function, *args[1:], **kwargs)
 
         return start
@@ -255,6 +261,20 @@ class OffloadProbe:
             return handle
 
         patches.replace(owner, name, dress(original, answer))
+
+    def _starts_worker(self, frame: FrameType) -> bool:
+        """Tell whether a thread is started for a pool, by the file that asks `threading` for it."""
+        at: FrameType | None = frame
+        while at is not None:
+            filename = at.f_code.co_filename
+            if filename != _THREADING:
+                owns = self._owners.get(filename)
+                if owns is None:
+                    owns = filename.replace("\\", "/").endswith(_POOL_OWNERS)
+                    self._owners[filename] = owns
+                return owns
+            at = at.f_back
+        return False
 
     def _run_threadsafe(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def run_coroutine_threadsafe(*args: Any, **kwargs: Any) -> Any:
@@ -487,9 +507,8 @@ class OffloadProbe:
 
     def _new_handover(self, frame: FrameType, via: str, *, bare: bool) -> Handover:
         codes = self._reader.codes(frame)  # they keep their numbers
-        own = bare and _starts_pool_worker(frame)
         via, at = self._way(frame, via)
-        if own or at is None:
+        if at is None:
             return Handover(codes, loops_own=True)
         stack = self._reader.read(at)
         if self._is_loops_own(at, stack, bare=bare):
@@ -634,17 +653,6 @@ class OffloadProbe:
         """Return the use of each pool since the last time."""
         pools, self.used_pools = self.used_pools, {}
         return [use for pool in list(pools) if (use := pool.take()) is not None]
-
-
-def _starts_pool_worker(frame: FrameType) -> bool:
-    """Tell whether a thread is started for a pool, which will hand it work later."""
-    at: FrameType | None = frame
-    while at is not None:
-        path = at.f_code.co_filename.replace("\\", "/")
-        if not path.endswith("/threading.py"):
-            return path.endswith(_POOL_OWNERS)
-        at = at.f_back
-    return False
 
 
 def _library_frame(stack: Stack) -> FrameType | None:
