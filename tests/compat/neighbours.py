@@ -96,7 +96,7 @@ class Ran:
             f"too much: {sorted(self.found - self.expected)}, "
             f"lacking: {sorted(self.expected - self.found)}\n{self.out}"
         )
-        assert self.left == ((),) * processes, self.out
+        assert self.left == ((),) * processes, (self.left, self.out)
 
 
 def lacking(reason: str) -> NoReturn:

@@ -8,8 +8,12 @@ from neighbours import need, run
 pytest_plugins = ("pytester",)
 
 CONFTEST = """
-import blockbuster
+import builtins
 import pytest
+
+listing = builtins.dir
+import blockbuster
+builtins.dir = listing  # forbiddenfruit, below blockbuster, puts its own there for good
 
 @pytest.fixture(autouse=True)
 def guard(request):
