@@ -79,8 +79,6 @@ static THREAD_LOCAL struct {
     PyObject *watch; /* borrowed from the dict of that version; NULL where there is none */
 } here;
 
-static PyTypeObject *threads_type;
-
 /* To be called right before a change, so that nothing runs in between: what the change lets go of may
    run code, which may ask. */
 static void
@@ -154,6 +152,16 @@ threads_refuse(PyObject *threads, PyObject *args)
     return NULL;
 }
 
+static int
+threads_init(PyObject *threads, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) != 0 || kwargs != NULL) {
+        threads_refuse(threads, args);
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 threads_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -173,12 +181,13 @@ static PyMethodDef threads_methods[] = {
     {"popitem", threads_refuse, METH_VARARGS, "Not to be used."},
     {"setdefault", threads_refuse, METH_VARARGS, "Not to be used."},
     {"update", threads_refuse, METH_VARARGS, "Not to be used."},
-    {"__ior__", threads_refuse, METH_VARARGS, "Not to be used."},
     {NULL},
 };
 
 static PyType_Slot threads_slots[] = {
     {Py_tp_new, threads_new},
+    {Py_tp_init, threads_init},
+    {Py_nb_inplace_or, threads_refuse},
     {Py_mp_ass_subscript, threads_set},
     {Py_tp_methods, threads_methods},
     {0, NULL},
@@ -500,8 +509,13 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!takes_no_names("Gate", kwargs)) {
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, threads_type, &threads, &original,
+    if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, &PyDict_Type, &threads, &original,
                           &wrapper, &ask[0], &ask[1], &ask[2])) {
+        return NULL;
+    }
+    /* Not its type: another import of this module has made another one. */
+    if (Py_TYPE(threads)->tp_as_mapping->mp_ass_subscript != threads_set) {
+        PyErr_SetString(PyExc_TypeError, "a gate asks Threads, not another dict");
         return NULL;
     }
     vectorcallfunc call = NULL;
@@ -931,7 +945,7 @@ typedef struct {
     PyObject_HEAD
     pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
     pthread_cond_t moved;
-    int64_t due;   /* when it is to ring; NEVER until it is set */
+    int64_t due;   /* when it is to ring; NEVER until it is set. What is due cannot be put off */
     int64_t until; /* for how long its thread sleeps; -1 while it is awake */
     long switches; /* how often its thread had gone to sleep when it rang last */
 } Alarm;
@@ -945,7 +959,9 @@ alarm_set(Alarm *alarm, PyObject *pause)
     }
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
-    alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
+    if (alarm->due > now) {
+        alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
+    }
     if (alarm->due < alarm->until) {
         pthread_cond_signal(&alarm->moved);
     }
@@ -999,6 +1015,7 @@ alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)alarm;
 }
 
+/* Who waits holds it, also where a fork has left the waiting thread behind. */
 static void
 alarm_dealloc(Alarm *alarm)
 {
@@ -1061,10 +1078,11 @@ fill(PyObject *module)
         return -1;
     }
 #endif
-    threads_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &threads_spec,
-                                                            (PyObject *)&PyDict_Type);
-    if (threads_type == NULL || PyModule_AddType(module, threads_type) < 0) {
-        return -1; /* what is held is for good, as the module is */
+    PyObject *threads = PyType_FromModuleAndSpec(module, &threads_spec, (PyObject *)&PyDict_Type);
+    int failed = threads == NULL || PyModule_AddType(module, (PyTypeObject *)threads) < 0;
+    Py_XDECREF(threads);
+    if (failed) {
+        return -1;
     }
     PyType_Spec *specs[] = {
         &gate_spec,

@@ -24,7 +24,7 @@ class Alarm(Protocol):
         """How often the thread that waits had gone to sleep when it rang; None where unknown."""
 
     def set(self, pause_ns: int) -> None:
-        """Ring *pause_ns* from now, and not when it was to ring before."""
+        """Ring *pause_ns* from now, not when it was to ring before; what is due rings, though."""
 
     def wait(self) -> None:
         """Sleep until it rings; for one thread."""
@@ -37,7 +37,7 @@ class Bell:
         clock: nanoseconds.
     """
 
-    switches = None
+    switches: int | None = None
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
@@ -48,8 +48,10 @@ class Bell:
         """Whoever waits does so for ever."""
 
     def set(self, pause_ns: int) -> None:
-        """Ring *pause_ns* from now, and not when it was to ring before."""
-        self._due_ns = self._clock() + pause_ns
+        """Ring *pause_ns* from now, not when it was to ring before; what is due rings, though."""
+        now = self._clock()
+        if self._due_ns is None or self._due_ns > now:
+            self._due_ns = now + pause_ns
         if self._asleep or pause_ns <= 0:
             self._asleep = False
             self._ring()
@@ -63,6 +65,8 @@ class Bell:
     def wait(self) -> None:
         """Sleep until it rings."""
         while True:
+            if originals.thread_usage is not None:
+                self.switches = originals.thread_usage().ru_nvcsw + 1
             self._asleep = True  # before the question: who sets it from now on rings
             due = self._due_ns
             if due is None:

@@ -104,6 +104,8 @@ class CallReader:
             frame: what called the target.
         """
         own_code = code if isinstance(code, str) else target.code
+        if own_code in _LOCK_CODES and watch.work is not None and starts_thread(frame):
+            return None  # the work has waited for it, and no more is to be said
         stack = self._reader.read(frame)
         kind = self._sort(stack, own_code, args, watch.work)
         if kind is None:

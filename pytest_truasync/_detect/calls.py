@@ -554,8 +554,10 @@ class CallProbe:
         """Try without waiting first; only what could not be had at once is a wait."""
         __tracebackhide__ = True
         watch = self._watch.threads.get(originals.get_ident())
+        if watch is None or watch.busy:
+            return original(*args, **kwargs)
         frame = originals.getframe(2)
-        if watch is None or watch.busy or starts_thread(frame):  # as a pool with its first work
+        if watch.work is None and starts_thread(frame):  # as each pool does with its first work
             return original(*args, **kwargs)
         watch.busy = True
         try:

@@ -282,8 +282,8 @@ class Wakes:
         """Take note of a wake-up.
 
         Args:
-            woken_at: how often the calling thread had gone to sleep when its alarm rang; None where
-                it did so no more than once since the last note.
+            woken_at: see `Alarm.switches`; None where the thread has slept but once since the last
+                note.
         """
         if originals.thread_usage is not None:
             before, self._switches = self._switches, originals.thread_usage().ru_nvcsw

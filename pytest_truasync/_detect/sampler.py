@@ -72,6 +72,8 @@ class Sampler:
 
     def start(self) -> None:
         """Begin, or go on."""
+        if self._ending and self._started and _wait(self._gone, False):
+            self._started = False  # `stop` did not wait for so long, but it has ended
         if not self._started:
             self._started = True
             self._ending = self.asleep = False
@@ -131,7 +133,8 @@ class Sampler:
         wakes = Wakes(self._clock)
         own = originals.get_ident()
         while True:
-            rings.wait()
+            if not self._ending:
+                rings.wait()
             if self._ending:
                 return
             woke = self._clock()

@@ -6,9 +6,11 @@ import gc
 import hashlib
 import inspect
 import json
+import operator
 import queue
 import select
 import socket
+import subprocess
 import sys
 import threading
 import weakref
@@ -368,22 +370,40 @@ class TestThreads:
 
     def test_what_goes_round_the_changes_is_refused(self) -> None:
         threads: Any = here()
+        in_place: Callable[[Any, Any], Any] = operator.ior
         changes: list[Callable[[], Any]] = [
             lambda: threads.update({1: 2}),
             lambda: threads.setdefault(1, 2),
             lambda: threads.popitem(),
-            lambda: threads.__ior__({1: 2}),
+            lambda: in_place(threads, {1: 2}),
+            lambda: threads.__init__({1: 2}),
         ]
         for change in changes:
             with pytest.raises(TypeError, match="one by one"):
                 change()
         with pytest.raises(KeyError):
             threads.pop(1)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"no arguments|exactly 0"):
             native.Threads({1: 2})
         plain: Any = {}
         with pytest.raises(TypeError, match="Threads"):
             native.gated("plain", plain, original, wrapper)
+
+    def test_another_import_of_the_part_in_c(self) -> None:
+        """Each has its own types, and the gates of the first still know the first's threads."""
+        code = """
+import sys
+from pytest_truasync._detect import native
+name = "pytest_truasync._detect._native"
+first = sys.modules.pop(name)
+import importlib
+second = importlib.import_module(name)
+assert second is not first
+for threads in (first.Threads(), second.Threads()):
+    for part in (first, second):
+        assert part.Gate("plain", threads, lambda: 1, lambda: 2)() == 1
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @built

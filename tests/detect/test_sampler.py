@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_truasync._detect import alarms, native, sampler
+from pytest_truasync._detect import alarms, native, originals, sampler
 from pytest_truasync._detect.alarms import Alarm, Bell
-from pytest_truasync._detect.clocks import Waking
+from pytest_truasync._detect.clocks import Wakes, Waking
 from pytest_truasync._detect.sampler import Sampler
 
 MS = 1_000_000
@@ -74,6 +74,17 @@ class TestAlarms:
 
         assert self.ring(make, ring) > 0
 
+    def test_what_is_due_is_not_put_off(self, make: Callable[[], Alarm]) -> None:
+        """Whoever ends the sampler is not held up by a loop that comes round in that moment."""
+        alarm = make()
+        for _ in range(20):
+            alarm.set(0)
+            alarm.set(3_600_000 * MS)
+            thread = threading.Thread(target=alarm.wait)
+            thread.start()
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+
     def test_it_rings_again_and_again(self, make: Callable[[], Alarm]) -> None:
         """As often as it is set, and not before it is."""
         alarm = make()
@@ -104,6 +115,30 @@ class TestAlarms:
         alarm.set(0)
         thread.join(timeout=5)
         assert not thread.is_alive()
+
+
+@pytest.mark.skipif(originals.thread_usage is None, reason="no count of a thread's sleeps here")
+@pytest.mark.parametrize("make", [pytest.param(in_c, marks=NEEDS_C), bell])
+def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> None:
+    """Only the sleeps after the alarm tell whether somebody held the GIL."""
+    told: list[int] = []
+    alarm = make()
+
+    def wait() -> None:
+        wakes = Wakes(time.perf_counter_ns)
+        alarm.wait()
+        wakes.note(alarm.switches)
+        told.append(wakes._slept)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    for _ in range(100):
+        alarm.set(2 * MS)
+        if not thread.is_alive():
+            break  # it rang: the machine was too busy to put it off in time
+        time.sleep(0.001)
+    thread.join(timeout=10)
+    assert told[0] < 50
 
 
 @NEEDS_C
@@ -252,3 +287,14 @@ def test_who_comes_back_while_it_goes_to_sleep_is_seen(bench: Bench) -> None:
     bench.ring(TICK)
     bench.until(lambda: len(bench.alarm.pauses) == 2)
     assert not bench.sampler.asleep
+
+
+def test_it_begins_again_after_a_stop_that_nobody_waited_for(bench: Bench) -> None:
+    bench.sampler.start()
+    bench.sampler.quit()
+    bench.ring(TICK)
+    assert bench.sampler._gone.acquire(timeout=5)  # it has ended
+    bench.sampler._gone.release()
+    bench.sampler.start()
+    bench.ring(2 * TICK)
+    assert bench.looks.get(timeout=5) >= 0
