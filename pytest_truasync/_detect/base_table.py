@@ -2,8 +2,8 @@
 
 Its table of functions, the predicates that tell which calls cannot block, and the places where
 the interpreter and the test tools may block are the base that our own rows stand on. What the
-release `RELEASE` has beyond our rows is written down here, since to import it (with forbiddenfruit,
-ctypes and sqlite3) is a fifth of a start; any other release is asked itself. One whose insides have
+release `RELEASE` has beyond our rows is written down here, since to import it, with forbiddenfruit
+and sqlite3, is a tenth of a start; any other release is asked itself. One whose insides have
 changed adds nothing.
 """
 
