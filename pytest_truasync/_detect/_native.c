@@ -995,6 +995,12 @@ alarm_wait(Alarm *alarm, PyObject *unused)
 }
 
 static PyObject *
+alarm_close(Alarm *alarm, PyObject *unused)
+{
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (!takes_no_names("Alarm", kwargs) || !PyArg_ParseTuple(args, ":Alarm")) {
@@ -1030,6 +1036,7 @@ static PyMethodDef alarm_methods[] = {
     {"set", (PyCFunction)alarm_set, METH_O,
      "Ring so many nanoseconds from now, not when it was to ring before."},
     {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
+    {"close", (PyCFunction)alarm_close, METH_NOARGS, "Do nothing: it keeps nothing of the system's."},
     {NULL},
 };
 

@@ -34,6 +34,13 @@ abspath: Final = os.path.abspath
 S_IFMT: Final = stat.S_IFMT
 modules: Final = sys.modules
 
+# The functions of `signal` call those of `_signal`, which are watched.
+_signal: Final[Any] = importlib.import_module("_signal")
+sigwait: Final[Callable[[tuple[int]], int] | None] = getattr(_signal, "sigwait", None)
+sigtimedwait: Final[Callable[[tuple[int], float], Any] | None] = getattr(
+    _signal, "sigtimedwait", None
+)
+
 
 def _thread_usage() -> Callable[[], Any] | None:
     try:

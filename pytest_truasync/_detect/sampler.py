@@ -127,6 +127,7 @@ class Sampler:
             self._sample(rings)
         finally:
             self._alarm = None
+            rings.close()
             _wake(self._gone)
 
     def _sample(self, rings: Alarm) -> None:

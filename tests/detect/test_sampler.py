@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pytest_truasync._detect import alarms, native, originals, sampler
-from pytest_truasync._detect.alarms import Alarm, Bell
+from pytest_truasync._detect.alarms import Alarm, Bell, Timer
 from pytest_truasync._detect.clocks import Wakes, Waking
 from pytest_truasync._detect.sampler import Sampler
 
@@ -24,14 +25,43 @@ def in_c() -> Alarm:
     return native.Alarm()
 
 
+def timer() -> Alarm:
+    return Timer()
+
+
 def bell() -> Alarm:
     return Bell(time.perf_counter_ns)
 
 
+def alarm_here() -> Alarm:
+    """Return the alarm of this system, made in a thread of its own, which blocks its signal."""
+    made: queue.Queue[Alarm] = queue.Queue()
+
+    def make() -> None:
+        made.put(alarms.alarm(time.perf_counter_ns))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    found = made.get(timeout=5)
+    found.close()
+    return found
+
+
+def has_timers() -> bool:
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(native, "Alarm", None)
+        return isinstance(alarm_here(), Timer)
+
+
+NEEDS_TIMERS = pytest.mark.skipif(not has_timers(), reason="this system has no such timers")
 NEEDS_C = pytest.mark.skipif(native.Alarm is None, reason="the part in C has none here")
 
 
-@pytest.mark.parametrize("make", [pytest.param(in_c, marks=NEEDS_C), bell])
+IN_C = pytest.param(in_c, marks=NEEDS_C)
+
+
+@pytest.mark.parametrize("make", [IN_C, pytest.param(timer, marks=NEEDS_TIMERS), bell])
 class TestAlarms:
     def ring(self, make: Callable[[], Alarm], then: Callable[[Alarm], None]) -> int:
         """Return when an alarm rang, which a thread of its own waited for."""
@@ -43,6 +73,7 @@ class TestAlarms:
             ready.put(alarm)
             alarm.wait()
             rang.put(time.perf_counter_ns())
+            alarm.close()
 
         thread = threading.Thread(target=wait)
         thread.start()
@@ -74,16 +105,26 @@ class TestAlarms:
 
         assert self.ring(make, ring) > 0
 
+
+@pytest.mark.parametrize("make", [IN_C, bell])
+class TestAlarmsOfOurOwn:
     def test_what_is_due_is_not_put_off(self, make: Callable[[], Alarm]) -> None:
         """Whoever ends the sampler is not held up by a loop that comes round in that moment."""
-        alarm = make()
-        for _ in range(20):
-            alarm.set(0)
-            alarm.set(3_600_000 * MS)
-            thread = threading.Thread(target=alarm.wait)
-            thread.start()
-            thread.join(timeout=10)
-            assert not thread.is_alive()
+        rang: list[int] = []
+
+        def wait() -> None:
+            alarm = make()
+            for number in range(20):
+                alarm.set(0)
+                alarm.set(3_600_000 * MS)
+                alarm.wait()
+                rang.append(number)
+            alarm.close()
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        thread.join(timeout=10)
+        assert rang == [*range(20)]
 
     def test_it_rings_again_and_again(self, make: Callable[[], Alarm]) -> None:
         """As often as it is set, and not before it is."""
@@ -118,7 +159,7 @@ class TestAlarms:
 
 
 @pytest.mark.skipif(originals.thread_usage is None, reason="no count of a thread's sleeps here")
-@pytest.mark.parametrize("make", [pytest.param(in_c, marks=NEEDS_C), bell])
+@pytest.mark.parametrize("make", [IN_C, bell])
 def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> None:
     """Only the sleeps after the alarm tell whether somebody held the GIL."""
     told: list[int] = []
@@ -173,9 +214,24 @@ class TestAlarmInC:
         assert type(alarms.alarm(time.perf_counter_ns)) is native.Alarm
 
 
-def test_a_system_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lacks", ["linux", "sigwait", "64 bit"])
+def test_a_system_without_timers(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
     monkeypatch.setattr(native, "Alarm", None)
+    if lacks == "linux":
+        monkeypatch.setattr(sys, "platform", "darwin")
+    elif lacks == "64 bit":
+        monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    else:
+        monkeypatch.setattr(originals, "sigwait", None)
+    with pytest.raises(OSError, match="no timer"):
+        Timer()
     assert isinstance(alarms.alarm(time.perf_counter_ns), Bell)
+
+
+def test_a_system_whose_timers_do_not_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "Alarm", None)
+    monkeypatch.setattr(originals, "sigtimedwait", lambda *_: None)
+    assert isinstance(alarm_here(), Bell)
 
 
 class FakeAlarm:
@@ -194,6 +250,9 @@ class FakeAlarm:
 
     def wait(self) -> None:
         self.rings.get(timeout=10)
+
+    def close(self) -> None:
+        """Ring no more."""
 
 
 class Bench:
