@@ -421,9 +421,8 @@ class OffloadProbe:
         return pool
 
     def _executor_pool(self, executor: Any, site: CallSite) -> Pool:
-        known = self._pool_of.get(id(executor))  # as `_known_pool`, for each piece of work
-        if known is not None and known[0]() is executor:
-            return known[1]
+        if (pool := self._known_pool(executor)) is not None:
+            return pool
         most = executor._max_workers
         name = type(executor).__name__
         default = executor._thread_name_prefix == "asyncio"

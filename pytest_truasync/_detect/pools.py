@@ -39,20 +39,15 @@ class Pool:
         if not self.calls:
             self.site, self.permission = site, permission
         self.calls += 1
-        waiting = self.waiting
-        waiting[call] = None
-        if len(waiting) + self.running > self.capacity > 0:  # most often there is a thread for each
-            self._measure()
+        self.queued(call)
 
     def queued(self, call: int) -> None:
         """A call stands in the queue."""
-        self.waiting[call] = None
-        if self.capacity:
-            self._measure()
-
-    def _measure(self) -> None:
-        waiting = len(self.waiting) - max(0, self.capacity - self.running)
-        self.peak_queued = max(self.peak_queued, waiting)
+        waiting = self.waiting
+        waiting[call] = None
+        if len(waiting) + self.running > self.capacity > 0:  # most often there is a thread for each
+            behind = len(waiting) - max(0, self.capacity - self.running)
+            self.peak_queued = max(self.peak_queued, behind)
 
     def awaited(self, call: int, answer: Any) -> None:
         """Take note of the future or coroutine of a call that may still stand in the queue."""
@@ -82,13 +77,10 @@ class Pool:
     def started(self, call: int, waited_ns: int) -> None:
         """A call left the queue after *waited_ns*, and runs."""
         # Those that a free worker takes at once were in no queue.
-        self.waiting.pop(call, None)
-        self.total_wait_ns += waited_ns
-        if waited_ns > self.longest_wait_ns:
-            self.longest_wait_ns = waited_ns
-        self.running = running = self.running + 1
-        if running > self.peak_running:
-            self.peak_running = running
+        self.left(call, waited_ns)
+        self.running += 1
+        if self.running > self.peak_running:
+            self.peak_running = self.running
 
     def ended(self) -> None:
         """A call ended."""
