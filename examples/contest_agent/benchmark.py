@@ -28,6 +28,11 @@ SERVER = Path(__file__).with_name("slow_supabase.py")
 FAKE_AT_ONCE, TRUE_AT_ONCE = 3, 10
 RATIO_WANTED, IDEAL_WANTED = 3.0, 1.25
 
+# What the answers of the story took: 15 s for 100, three at a time. Both clients also need some
+# 3 ms of CPU for each request, one after the other: a machine's speed, which is not what is told
+# apart here. Beside 150 ms it alone can bring the ratio below 3.
+DELAY_MS = 450
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -151,7 +156,9 @@ def main() -> None:
     """Measure both clients; as `benchmark.py NAME URL`, be one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100, metavar="N")
-    parser.add_argument("--delay", type=float, default=150, metavar="MS", help="of each answer")
+    parser.add_argument(
+        "--delay", type=float, default=DELAY_MS, metavar="MS", help="of each answer"
+    )
     parser.add_argument("--check", action="store_true", help="fail if the gain is not there")
     parser.add_argument("client", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -136,7 +136,7 @@ class SlowSupabase:
 def main() -> None:
     """Serve until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--delay", type=float, default=150, metavar="MS", help="of each answer")
+    parser.add_argument("--delay", type=float, default=450, metavar="MS", help="of each answer")
     options = parser.parse_args()
     with SlowSupabase(options.delay / 1000).running() as server:
         print(server.url, flush=True)
