@@ -11,9 +11,11 @@
 #include <structmember.h>
 #include <stdint.h>
 #ifdef __linux__
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 #endif
 
 #ifdef _MSC_VER
@@ -660,6 +662,152 @@ call_stand(PyObject *stand, PyObject *const *args, Py_ssize_t nargs, PyObject *k
     return result;
 }
 
+/* -- what patches.py puts in places that Python cannot write to; its partner is by_address.py */
+
+/* make_twin(name, text, stand, module): a builtin that runs what the stand holds */
+static PyObject *
+make_twin(PyObject *unused, PyObject *args)
+{
+    const char *name, *text;
+    PyObject *stand, *module;
+    if (!PyArg_ParseTuple(args, "szOO:make_twin", &name, &text, &stand, &module)) {
+        return NULL;
+    }
+    size_t names = strlen(name) + 1, texts = text == NULL ? 0 : strlen(text) + 1;
+    PyMethodDef *definition = PyMem_Malloc(sizeof(PyMethodDef) + names + texts);
+    if (definition == NULL) {
+        return PyErr_NoMemory();
+    }
+    char *kept = (char *)(definition + 1);
+    memcpy(kept, name, names);
+    if (text != NULL) {
+        memcpy(kept + names, text, texts);
+    }
+    definition->ml_name = kept;
+    definition->ml_meth = (PyCFunction)(void (*)(void))call_stand;
+    definition->ml_flags = METH_FASTCALL | METH_KEYWORDS;
+    definition->ml_doc = text == NULL ? NULL : kept + names;
+    return PyCFunction_NewEx(definition, stand, module); /* its definition is never freed */
+}
+
+/* set_on_type(type, name[, value]): as setattr, or delattr without a value, of immutable types, too */
+static PyObject *
+set_on_type(PyObject *unused, PyObject *args)
+{
+    PyTypeObject *type;
+    PyObject *name, *value = NULL;
+    if (!PyArg_ParseTuple(args, "O!U|O:set_on_type", &PyType_Type, &type, &name, &value)) {
+        return NULL;
+    }
+    unsigned long fixed = type->tp_flags & Py_TPFLAGS_IMMUTABLETYPE;
+    type->tp_flags &= ~Py_TPFLAGS_IMMUTABLETYPE;
+    int failed = PyObject_SetAttr((PyObject *)type, name, value) < 0;
+    type->tp_flags |= fixed;
+    if (failed) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- a set of addresses, to ask for each of very many objects whether it is one of a few */
+
+typedef struct {
+    void **slots; /* open addressing; NULL where free */
+    size_t mask;
+} Addresses;
+
+static size_t
+place_of(Addresses *known, void *address)
+{
+    size_t at = ((uintptr_t)address >> 4) * (size_t)0x9E3779B97F4A7C15u >> 7;
+    for (at &= known->mask; known->slots[at] != NULL && known->slots[at] != address;) {
+        at = (at + 1) & known->mask;
+    }
+    return at;
+}
+
+/* holders(dicts, numbers): those of the dicts, by index, with a value that is one of the objects
+   whose numbers are the keys of the other dict; as `holders_in_python` of calls.py */
+static PyObject *
+holders(PyObject *unused, PyObject *args)
+{
+    PyObject *dicts, *numbers, *key, *value, *found = NULL;
+    if (!PyArg_ParseTuple(args, "O!O!:holders", &PyList_Type, &dicts, &PyDict_Type, &numbers)) {
+        return NULL;
+    }
+    Addresses known = {NULL, 63};
+    while (known.mask < 4 * (size_t)PyDict_GET_SIZE(numbers)) {
+        known.mask = known.mask * 2 + 1;
+    }
+    known.slots = PyMem_Calloc(known.mask + 1, sizeof(void *));
+    if (known.slots == NULL) {
+        return PyErr_NoMemory();
+    }
+    Py_ssize_t next = 0;
+    while (PyDict_Next(numbers, &next, &key, &value)) {
+        void *address = PyLong_AsVoidPtr(key);
+        if (address == NULL && PyErr_Occurred()) {
+            goto end;
+        }
+        known.slots[place_of(&known, address)] = address;
+    }
+    found = PyList_New(0);
+    for (Py_ssize_t each = 0; found != NULL && each < PyList_GET_SIZE(dicts); each++) {
+        PyObject *dict = PyList_GET_ITEM(dicts, each);
+        int holds = 0;
+        next = 0;
+        while (!holds && PyDict_Check(dict) && PyDict_Next(dict, &next, &key, &value)) {
+            holds = known.slots[place_of(&known, value)] != NULL;
+        }
+        PyObject *index = holds ? PyLong_FromSsize_t(each) : NULL;
+        if (holds && (index == NULL || PyList_Append(found, index) < 0)) {
+            Py_CLEAR(found);
+        }
+        Py_XDECREF(index);
+    }
+end:
+    PyMem_Free(known.slots);
+    return found;
+}
+
+/* -- small files of the system's. With the GIL held, which `os.read` would let go of: what is read
+   stays of one moment, no thread can meddle with the descriptor, no audit hook hears of it. */
+
+#ifdef __linux__
+
+/* read_file(path): the first bytes of a file; none where it cannot be read */
+static PyObject *
+read_file(PyObject *unused, PyObject *path)
+{
+    char text[300];
+    ssize_t length = 0;
+    if (!PyBytes_Check(path)) {
+        PyErr_SetString(PyExc_TypeError, "read_file(path: bytes)");
+        return NULL;
+    }
+    int file = open(PyBytes_AS_STRING(path), O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        length = read(file, text, sizeof(text));
+        close(file);
+    }
+    return PyBytes_FromStringAndSize(text, length < 0 ? 0 : length);
+}
+
+/* read_open(file): the same of one that is open, from its begin, wherever others have got to in it */
+static PyObject *
+read_open(PyObject *unused, PyObject *number)
+{
+    char text[300];
+    long file = PyLong_AsLong(number);
+    if (file == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    ssize_t length = pread((int)file, text, sizeof(text), 0);
+    return PyBytes_FromStringAndSize(text, length < 0 ? 0 : length);
+}
+
+#endif
+
 /* -- walks of stacks: each frame is some twenty bytecodes in Python, here a few calls */
 
 static PyObject * /* borrowed */
@@ -1065,6 +1213,13 @@ static PyType_Spec alarm_spec = {
 static PyMethodDef functions[] = {
     {"stack_key", (PyCFunction)(void (*)(void))stack_key, METH_FASTCALL,
      "Codes, by number, and instructions of a stack, up to one of the ends."},
+    {"make_twin", make_twin, METH_VARARGS, "Make a builtin that runs what the stand holds."},
+    {"set_on_type", set_on_type, METH_VARARGS, "As setattr, of immutable types, too."},
+    {"holders", holders, METH_VARARGS, "Tell which dicts hold one of the objects."},
+#ifdef __linux__
+    {"read_file", read_file, METH_O, "Return the first 300 bytes of a file, or none."},
+    {"read_open", read_open, METH_O, "The same of one that is open, from its begin."},
+#endif
     {NULL},
 };
 
@@ -1106,12 +1261,6 @@ fill(PyObject *module)
         }
         Py_DECREF(type);
     }
-    PyObject *address = PyLong_FromVoidPtr((void *)call_stand);
-    if (address == NULL || PyModule_AddObjectRef(module, "call_stand", address) < 0) {
-        Py_XDECREF(address);
-        return -1;
-    }
-    Py_DECREF(address);
     return PyModule_AddStringConstant(module, "SOURCE", SOURCE);
 }
 

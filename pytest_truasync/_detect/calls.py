@@ -15,13 +15,12 @@ from types import (
 )
 from typing import Any, Final, Protocol
 
-from pytest_truasync._detect import originals, waits
+from pytest_truasync._detect import native, originals, waits
 from pytest_truasync._detect.attempts import ACQUIRES, ATTEMPTS, FOREVER, LOCKS, Attempt
 from pytest_truasync._detect.callread import is_mutex, starts_thread
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.filework import FileCalls
 from pytest_truasync._detect.imports import ImportHooks, Then
-from pytest_truasync._detect.native import gated
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, can_patch_types, dress
 from pytest_truasync._detect.recorder import Call, ThreadWatch, Timed, Watch
 from pytest_truasync._detect.standins import stand_in
@@ -200,20 +199,20 @@ class CallProbe:
     def _rebind(self, patches: PatchStack) -> None:
         """Replace targets that a module of the user's or a library's has by name already."""
         twins = self._twins
+        modules = []
         for module in list(originals.modules.values()):
             names = getattr(module, "__dict__", None)
             file = getattr(module, "__file__", None)
-            if not isinstance(names, dict) or not isinstance(file, str):
-                continue
-            names = dict(names)
-            if not twins.keys().isdisjoint(map(id, names.values())) and (
-                self._sorter.roles[file] in (Role.USER, Role.LIBRARY)
-            ):
-                for alias, value in names.items():
+            if type(names) is dict and isinstance(file, str):
+                modules.append((module, names, file))
+                if self._sorter.is_below_root(file) and any(map(self._holds, [*names.values()])):
+                    self._aliased = True
+        for index in _holders([names for _, names, _ in modules], twins):
+            module, names, file = modules[index]
+            if self._sorter.roles[file] in (Role.USER, Role.LIBRARY):
+                for alias, value in list(names.items()):
                     if type(value) in _NATIVE and (twin := twins.get(id(value))) is not None:
                         self._put(patches, module, alias, twin)
-            if self._sorter.is_below_root(file) and any(map(self._holds, names.values())):
-                self._aliased = True
         for name in _DEFAULTS:
             self._rebind_defaults(patches, name)
         for name in _ATTRIBUTES:
@@ -321,7 +320,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return gated("call", threads, original, wrapper, self._sorter.roles, _QUIET, _IMPORT)
+        return native.gated("call", threads, original, wrapper, self._sorter.roles, _QUIET, _IMPORT)
 
     def _wrap_warning(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call warns, and names the line that called it."""
@@ -374,7 +373,7 @@ class CallProbe:
                 del poller, timeout, maxevents
                 raise
 
-        return gated("poll", threads, original, wrapper, clock, come_round)
+        return native.gated("poll", threads, original, wrapper, clock, come_round)
 
     def _wrap_making(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call is `__init__` of a type."""
@@ -414,7 +413,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return gated("plain", threads, original, wrapper)
+        return native.gated("plain", threads, original, wrapper)
 
     # Locks come first in number, and most are free: that is tried at once, on any thread.
 
@@ -457,7 +456,7 @@ class CallProbe:
                 raise
 
         chosen = enter if target.name.endswith("__enter__") else wrapper
-        return gated("lock", threads, original, chosen, acquire)
+        return native.gated("lock", threads, original, chosen, acquire)
 
     def _wrap_socket(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """What the loop itself calls most, on sockets that never wait."""
@@ -481,7 +480,7 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return gated("socket", threads, original, wrapper, gettimeout)
+        return native.gated("socket", threads, original, wrapper, gettimeout)
 
     def _is_light(self, target: Target) -> bool:
         """Tell whether a call is what threads are for, so that in a worker only its name counts."""
@@ -633,6 +632,18 @@ class CallProbe:
 
 
 # Finding the callables.
+
+
+def holders_in_python(dicts: list[dict[str, Any]], numbers: dict[int, Any]) -> list[int]:
+    """Return those of *dicts*, by index, that have as a value an object whose `id` is known."""
+    return [
+        index
+        for index, names in enumerate(dicts)
+        if not numbers.keys().isdisjoint(map(id, list(names.values())))
+    ]
+
+
+_holders: Final = native.holders or holders_in_python
 
 
 def _make_no_more(*_: object, **__: object) -> None:

@@ -4,16 +4,14 @@ Another thread asks, so the clocks are those that the system keeps of a thread: 
 on Linux how long it stood in the queue for a processor and how often it got one.
 """
 
-import ctypes
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import Final, NamedTuple
 
 from pytest_truasync._detect import originals
+from pytest_truasync._detect.queues import has_queue, native_id, queue_of, state_of
 
 WAKES_NS: Final = 10_000_000
 """A thread that waits for the GIL wakes every 5 ms to ask for it again; one that wakes less often
@@ -44,7 +42,6 @@ _YOUNG_NS: Final = 2_000_000
 
 _open: Final = os.open
 _close: Final = os.close
-native_id: Final = threading.get_native_id
 _clock_of: Final[Callable[[int], int] | None] = getattr(time, "pthread_getcpuclockid", None)
 _gettime_ns: Final[Callable[[int], int] | None] = getattr(time, "clock_gettime_ns", None)
 _acquire: Final = type(originals.allocate_lock()).acquire
@@ -177,7 +174,7 @@ class ThreadClocks:
 
     def is_running(self) -> bool:
         """Tell whether the thread is on a processor now, or in the queue for one."""
-        return _state_of(self.native) == b"R"
+        return state_of(self.native) == b"R"
 
     def read_all(self, stale_ns: int) -> Reading:
         """Return the clocks now, with a time in the queue that is not older than *stale_ns*.
@@ -197,60 +194,9 @@ class ThreadClocks:
 
     def with_queue(self, reading: Reading) -> Reading:
         """Return *reading*, taken just now, with the time in the queue, which reads a file."""
-        self._queue = _queue_of(self.native)
+        self._queue = queue_of(self.native)
         self._queue_ns = reading.wall_ns
         return Reading(*reading[:3], *self._queue)
-
-
-def _find_reader() -> Callable[[bytes], bytes] | None:
-    """Return what reads a small file, or None where it cannot be done so.
-
-    It calls the C library with the GIL held, which `os.read` would let go of: what is read stays of
-    one moment, no thread can meddle with the descriptor, and no audit hook hears of it.
-    """
-    try:
-        library = ctypes.PyDLL(None)
-        opened, read, close = library.open, library.read, library.close
-    except (OSError, AttributeError, TypeError):  # Windows
-        return None
-    opened.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
-    read.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
-    read.restype = ctypes.c_ssize_t
-    close.argtypes = (ctypes.c_int,)
-    size = 300
-    buffer = ctypes.create_string_buffer(size)
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-
-    def read_file(path: bytes) -> bytes:
-        file = opened(path, flags, 0)
-        if file < 0:  # another system, or the thread has ended
-            return b""
-        length = read(file, buffer, size)
-        text = buffer.raw[: max(0, length)]
-        close(file)
-        return text
-
-    return read_file
-
-
-_read_file: Final = _find_reader()
-
-
-def _queue_of(native: int) -> tuple[int, int]:
-    """Return how long a thread stood in the queue for a processor, and how often it got one."""
-    found = _read_file(b"/proc/self/task/%d/schedstat" % native).split() if _read_file else []
-    return (int(found[1]), int(found[2])) if len(found) == 3 else (-1, -1)
-
-
-def _state_of(native: int) -> bytes:
-    """Return the letter for a thread's state, behind its name in brackets; empty if unknown."""
-    text = _read_file(b"/proc/self/task/%d/stat" % native) if _read_file else b""
-    return text.rpartition(b")")[2][1:2]
-
-
-def queue_delay_ns() -> int:
-    """Return how long the calling thread has stood in the queue for a processor; -1 if unknown."""
-    return _queue_of(native_id())[0]
 
 
 class Waking(NamedTuple):
@@ -334,9 +280,3 @@ def await_end(native: int) -> None:
         except OSError:
             return
         _acquire(pause, True, 1e-4)
-
-
-@cache
-def has_queue() -> bool:
-    """Tell whether this system says how long a thread stood in the queue for a processor."""
-    return _queue_of(native_id())[0] >= 0

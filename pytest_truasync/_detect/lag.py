@@ -29,13 +29,12 @@ from pytest_truasync._detect.clocks import (
     Reading,
     ThreadClocks,
     Waking,
-    has_queue,
     has_thread_clock,
     held,
-    native_id,
 )
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.patches import PatchStack
+from pytest_truasync._detect.queues import QueueFile, has_queue, native_id
 from pytest_truasync._detect.recorder import ThreadWatch, Watch
 from pytest_truasync._detect.sampler import Sampler
 from pytest_truasync._detect.stays import (
@@ -117,6 +116,8 @@ class LagProbe:
         self._sampler = Sampler(self.tick, self._is_wanted, self._rest, self.tick_ns, clock)
         self._off = True
         self._gc_began_ns = -1
+        self._files: tuple[QueueFile, ...] = ()
+        """Of the sampler and of the thread that runs the tests, and most of the loops."""
 
     # Installing.
 
@@ -126,6 +127,8 @@ class LagProbe:
             return
         self._off = False
         self._watch.lag = self
+        of_sampler, _ = self._files = QueueFile(), QueueFile()
+        self._sampler.queue_file = of_sampler
         gc.callbacks.append(self._on_gc)
         patches.callback(self.uninstall)
 
@@ -136,6 +139,9 @@ class LagProbe:
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
         self._sampler.stop()
+        self._sampler.queue_file = None
+        for file in self._files:
+            file.close()
 
     def before_fork(self) -> None:
         """End the sampler: the interpreter warns of a fork beside other threads."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "7d0a9c1e119548ee"
+SOURCE: Final = "9eb10f33cdc556dc"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
@@ -44,8 +44,16 @@ Threads: Final[type[dict[int, Any]]] = getattr(_loaded, "Threads", dict)
 TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
 Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
 """On Linux alone, see `alarms.py`."""
-call_stand: Final = cast("int | None", getattr(_loaded, "call_stand", None))
-"""Address of the C code of a twin, see `patches.builtin_twin`."""
+make_twin: Final = cast("Callable[..., Any] | None", getattr(_loaded, "make_twin", None))
+set_on_type: Final = cast("Callable[..., None] | None", getattr(_loaded, "set_on_type", None))
+"""Both as in `by_address.py`."""
+holders: Final = cast(
+    "Callable[[list[dict[str, Any]], dict[int, Any]], list[int]] | None",
+    getattr(_loaded, "holders", None),
+)
+read_file: Final = cast("Callable[[bytes], bytes] | None", getattr(_loaded, "read_file", None))
+read_open: Final = cast("Callable[[int], bytes] | None", getattr(_loaded, "read_open", None))
+"""Both on Linux alone, see `clocks.py`."""
 stack_key: Final = cast(
     "Callable[[FrameType, dict[int, Any]], bytes] | None", getattr(_loaded, "stack_key", None)
 )

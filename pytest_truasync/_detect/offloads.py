@@ -13,14 +13,10 @@ from typing import Any, Final, Protocol
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.callsite import FrameReader, name_of
-from pytest_truasync._detect.clocks import (
-    Clocks,
-    native_id,
-    own_cpu_clock,
-    queue_delay_ns,
-)
+from pytest_truasync._detect.clocks import Clocks, own_cpu_clock
 from pytest_truasync._detect.filework import are_plain
 from pytest_truasync._detect.pools import Pool
+from pytest_truasync._detect.queues import native_id, queue_delay_ns
 from pytest_truasync._detect.recorder import Call, Group, Note, Recorder, ThreadWatch
 from pytest_truasync._detect.standins import unraisable_in_thread
 from pytest_truasync._model import CallSite, Observation

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -16,9 +16,6 @@ MISSING: Final = object()
 
 IMMUTABLE_TYPE: Final = 1 << 8
 """Py_TPFLAGS_IMMUTABLETYPE, public since 3.10."""
-
-VARARGS_WITH_NAMES: Final = 0x0080 | 0x0002
-"""METH_FASTCALL | METH_KEYWORDS, public and stable since 3.10."""
 
 
 class PatchStack(ExitStack):
@@ -53,24 +50,15 @@ def _put_back(owner: type | ModuleType, name: str, new: object, old: object) -> 
     _put(owner, name, old)
 
 
-def _find_flags() -> int | None:
-    """Return the offset of `tp_flags` in a type object, or None where it cannot be told."""
-    if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return None  # without a GIL other threads read the flags while they are written
-    known = (int, str, list, dict, type, object, BaseException, ModuleType)
-    size: int = vars(type)["__basicsize__"].__get__(type)
-    for offset in range(0, size, ctypes.sizeof(ctypes.c_void_p)):
-        if all(ctypes.c_ulong.from_address(id(t) + offset).value == t.__flags__ for t in known):
-            return offset
-    return None
-
-
-_FLAGS_OFFSET: Final = _find_flags()
+_core: Final[Any] = (
+    native if native.make_twin is not None else import_module("pytest_truasync._detect.by_address")
+)
+_set_on_type: Final[Callable[..., None] | None] = _core.set_on_type
 
 
 def can_patch_types() -> bool:
     """Tell whether methods of types implemented in C can be replaced here."""
-    return _FLAGS_OFFSET is not None
+    return _set_on_type is not None
 
 
 def _put(owner: type | ModuleType, name: str, new: object) -> None:
@@ -83,14 +71,9 @@ def _put(owner: type | ModuleType, name: str, new: object) -> None:
     if not isinstance(owner, type) or not owner.__flags__ & IMMUTABLE_TYPE:
         _set(owner, name, new)
         return
-    if _FLAGS_OFFSET is None:
+    if _set_on_type is None:
         raise TypeError(f"{owner!r} is immutable here")
-    flags = ctypes.c_ulong.from_address(id(owner) + _FLAGS_OFFSET)
-    flags.value &= ~IMMUTABLE_TYPE
-    try:
-        _set(owner, name, new)
-    finally:
-        flags.value |= IMMUTABLE_TYPE
+    _set_on_type(owner, name, *(() if new is MISSING else (new,)))
 
 
 def _set(owner: type | ModuleType, name: str, new: object) -> None:
@@ -100,29 +83,14 @@ def _set(owner: type | ModuleType, name: str, new: object) -> None:
         setattr(owner, name, new)
 
 
-class _MethodDef(ctypes.Structure):
-    """PyMethodDef of the stable ABI."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-_kept: list[object] = []  # C structures that a twin points into; twins may outlive us in aliases
-
-
 def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a builtin function like *original* that runs *function*.
 
     A Python function in its place would bind as a method where a class holds it
     (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
-    `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, whose C code is `call_stand`
-    of `_native.c`, which calls what the stand holds; without the part in C it is
-    `PyObject_Vectorcall`, which calls the stand. Where ctypes cannot make a twin, *function* itself
-    is returned.
+    `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, which calls what its stand
+    holds. Where none can be made, without the part in C and without ctypes, *function* itself is
+    returned.
 
     Args:
         original: the builtin, an attribute of the module that it names.
@@ -145,12 +113,6 @@ class _Stand(ModuleType):
 _Stand.__name__ = _Stand.__qualname__ = "module"
 
 
-def _address_of_call() -> int | None:
-    if native.call_stand is not None:
-        return native.call_stand
-    return ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value
-
-
 def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
     module = original.__module__ or "builtins"
     stand = _Stand(module)
@@ -159,17 +121,7 @@ def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Ca
     doc = original.__doc__
     if text:  # the C side reads the signature from the head of the text
         doc = f"{original.__name__}{text}\n--\n\n{doc or ''}"
-    definition = _MethodDef(
-        original.__name__.encode(),
-        _address_of_call(),
-        VARARGS_WITH_NAMES,
-        doc.encode() if doc is not None else None,
-    )
-    _kept.extend((definition, stand))
-    new = ctypes.pythonapi.PyCFunction_NewEx
-    new.restype = ctypes.py_object
-    new.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.py_object)
-    twin: Callable[..., Any] = new(ctypes.addressof(definition), stand, module)
+    twin: Callable[..., Any] = _core.make_twin(original.__name__, doc, stand, module)
     return twin
 
 
@@ -182,7 +134,7 @@ def _twins_work() -> bool:
         try:
             twin = _make_twin(os.getpid, lambda *args, **kwargs: (args, kwargs))
             works = sys.implementation.name == "cpython" and twin(1, b=2) == ((1,), {"b": 2})
-        except (AttributeError, TypeError, ctypes.ArgumentError):
+        except (AttributeError, TypeError):
             works = False
         _twin_verdict.append(works)
     return _twin_verdict[0]

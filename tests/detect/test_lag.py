@@ -473,7 +473,7 @@ def test_only_a_thread_that_has_run_is_asked_for_its_queue(
         calls.append(native)
         return (7, 3) if tells else (-1, -1)
 
-    monkeypatch.setattr(clocks, "_queue_of", queue_of)
+    monkeypatch.setattr(clocks, "queue_of", queue_of)
     monkeypatch.setattr(clocks, "has_queue", lambda: tells)
     of_thread = clocks.ThreadClocks(lambda: 1_000_000_000)
     monkeypatch.setattr(

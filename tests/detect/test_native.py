@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
+import io
 import json
 import operator
 import queue
@@ -19,12 +20,16 @@ from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, cast
 
+import hypothesis as hy
 import pytest
+from hypothesis import strategies as st
 
-from pytest_truasync._detect import native, originals, waits
+from pytest_truasync._detect import by_address, native, originals, waits
+from pytest_truasync._detect.calls import holders_in_python
 from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
+from pytest_truasync._detect.patches import IMMUTABLE_TYPE
 from pytest_truasync._detect.recorder import Recorder, Watch
 
 Run = Callable[..., pytest.RunResult]
@@ -630,6 +635,100 @@ async def own() -> None:
 def noter(reader: FrameReader, tasks: dict[int, Any], *endings: CodeType) -> Any:
     assert native.TaskNoter is not None
     return native.TaskNoter(tasks, endings, *reader.landmarks)
+
+
+@built
+class TestHolders:
+    """`holders` finds what `holders_in_python` finds."""
+
+    @hy.given(
+        st.lists(st.dictionaries(st.integers(), st.integers(0, 40))), st.sets(st.integers(0, 50))
+    )
+    def test_both_find_the_same(self, dicts: list[dict[Any, Any]], wanted: set[int]) -> None:
+        things = [object() for _ in range(51)]
+        holding = [{name: things[value] for name, value in one.items()} for one in dicts]
+        numbers = {id(things[one]): "twin" for one in wanted}
+        assert native.holders is not None
+        assert native.holders(holding, numbers) == holders_in_python(holding, numbers)
+
+    def test_what_it_takes(self) -> None:
+        assert native.holders is not None
+        assert native.holders([{}, {"a": 1}], {}) == []
+        assert native.holders([None], {id(None): 1}) == []  # type: ignore[list-item]
+        with pytest.raises(TypeError):
+            native.holders(({},), {})  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            native.holders([{"a": 1}], {"a": 1})  # type: ignore[dict-item]
+
+
+@built
+class TestTypes:
+    def test_an_attribute_of_a_type_that_is_immutable(self) -> None:
+        assert native.set_on_type is not None
+        native.set_on_type(io.FileIO, "truasync", 5)
+        assert vars(io.FileIO)["truasync"] == 5
+        native.set_on_type(io.FileIO, "truasync")
+        assert not hasattr(io.FileIO, "truasync")
+        with pytest.raises(AttributeError):
+            native.set_on_type(io.FileIO, "truasync")
+        assert io.FileIO.__flags__ & IMMUTABLE_TYPE
+
+    def test_one_that_is_not_stays_so(self) -> None:
+        class Mine:
+            pass
+
+        assert native.set_on_type is not None
+        native.set_on_type(Mine, "there", True)
+        assert not Mine.__flags__ & IMMUTABLE_TYPE
+        with pytest.raises(TypeError):
+            native.set_on_type(Mine(), "there", True)
+
+    @pytest.mark.parametrize("text", [None, "", "twin($module)\n--\n\nText."])
+    def test_twins_of_both_makes_are_alike(self, text: str | None) -> None:
+        class Stand:
+            def __call__(self, *args: Any, **kwargs: Any) -> Any:
+                return args, kwargs
+
+        assert native.make_twin is not None
+        ours = native.make_twin("twin", text, Stand(), "math")
+        other = by_address.make_twin("twin", text, Stand(), "math")
+        for name in ("__name__", "__qualname__", "__doc__", "__text_signature__", "__module__"):
+            assert getattr(ours, name) == getattr(other, name)
+        assert ours(1, b=2) == other(1, b=2) == ((1,), {"b": 2})
+        assert type(ours) is type(other) is type(len)
+
+    def test_a_name_that_is_none(self) -> None:
+        assert native.make_twin is not None
+        with pytest.raises(ValueError, match="null"):
+            native.make_twin("a\0b", None, 1, "math")
+
+
+@built
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone")
+class TestSmallFiles:
+    def test_both_read_the_first_bytes(self, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(bytes(range(256)) * 2)
+        assert native.read_file is not None
+        assert by_address.read_file is not None
+        for name in (file, tmp_path, tmp_path / "none"):
+            path = str(name).encode()
+            assert native.read_file(path) == by_address.read_file(path)
+        assert native.read_file(str(file).encode()) == file.read_bytes()[:300]
+        with pytest.raises(TypeError):
+            native.read_file("text")  # type: ignore[arg-type]
+
+    def test_one_that_is_open_is_read_from_its_begin(self, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(b"0123456789")
+        assert native.read_open is not None
+        with file.open("rb") as opened:
+            opened.read(4)
+            assert native.read_open(opened.fileno()) == b"0123456789"
+            assert opened.read() == b"456789"
+        assert native.read_open(-1) == native.read_open(10**6) == b""
+        with pytest.raises(TypeError):
+            native.read_open("1")  # type: ignore[arg-type]
 
 
 def test_it_is_known_by_the_text_that_it_is_built_of() -> None:

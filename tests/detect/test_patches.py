@@ -211,7 +211,7 @@ class TestTypes:
     def test_no_immutable_type_is_written_where_the_flag_is_unknown(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(patches, "_FLAGS_OFFSET", None)
+        monkeypatch.setattr(patches, "_set_on_type", None)
         assert not can_patch_types()
         with PatchStack() as stack, pytest.raises(TypeError, match="immutable"):
             stack.replace(int, "bit_length", lambda self: 0)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pytest_truasync._detect import alarms, native, originals, sampler
-from pytest_truasync._detect.alarms import Alarm, Bell, Timer
+from pytest_truasync._detect.alarms import Alarm, Bell
 from pytest_truasync._detect.clocks import Wakes, Waking
 from pytest_truasync._detect.sampler import Sampler
+from pytest_truasync._detect.timers import Timer
 
 MS = 1_000_000
 TICK = 20 * MS
