@@ -29,17 +29,72 @@
 #endif
 
 /* Names of attributes. */
-static PyObject *str_busy, *str_dunder_call, *str_cr_code, *str_call, *str_parked, *str_renew_ns,
-    *str_poller, *str_work;
+static PyObject *str_cr_code, *str_parked;
 
 static const struct {
     PyObject **place;
     const char *name;
 } strings[] = {
-    {&str_busy, "busy"},         {&str_dunder_call, "__call__"}, {&str_cr_code, "cr_code"},
-    {&str_call, "call"},    {&str_parked, "parked"}, {&str_renew_ns, "renew_ns"},
-    {&str_poller, "poller"},       {&str_work, "work"},
+    {&str_cr_code, "cr_code"},
+    {&str_parked, "parked"},
 };
+
+/* -- Slots: attributes that are read at each call that comes by, where they lie in the object */
+
+typedef struct {
+    const char *attribute;
+    PyObject *name;
+    PyTypeObject *type; /* whose objects have it at the offset; for good */
+    Py_ssize_t offset;
+} Slot;
+
+static Slot busy = {"busy"}, call_now = {"call"}, renew_ns = {"renew_ns"}, poller = {"poller"},
+            work = {"work"}, stands_for = {"__call__"};
+static Slot *const slots_read[] = {&busy, &call_now, &renew_ns, &poller, &work, &stands_for};
+
+/* Return an attribute of an object, a new reference; of one of the type that is known, at once. */
+static inline PyObject *
+read_slot(PyObject *object, const Slot *slot)
+{
+    if (Py_TYPE(object) == slot->type) {
+        PyObject *value = *(PyObject **)((char *)object + slot->offset);
+        if (value != NULL) {
+            return Py_NewRef(value);
+        }
+    }
+    return PyObject_GetAttr(object, slot->name);
+}
+
+/* know_slots(type): read those attributes that the type has as slots where they lie */
+static PyObject *
+know_slots(PyObject *unused, PyObject *type)
+{
+    if (!PyType_Check(type)) {
+        PyErr_SetString(PyExc_TypeError, "know_slots(type)");
+        return NULL;
+    }
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(slots_read); each++) {
+        Slot *slot = slots_read[each];
+        PyObject *found = PyObject_GetAttr(type, slot->name);
+        if (found == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+                return NULL;
+            }
+            PyErr_Clear();
+            continue;
+        }
+        if (Py_IS_TYPE(found, &PyMemberDescr_Type)
+            && PyDescr_TYPE(found) == (PyTypeObject *)type) {
+            PyMemberDef *member = ((PyMemberDescrObject *)found)->d_member;
+            if (member->type == T_OBJECT_EX && member->flags == 0) {
+                Py_XSETREF(slot->type, (PyTypeObject *)Py_NewRef(type));
+                slot->offset = member->offset;
+            }
+        }
+        Py_DECREF(found);
+    }
+    Py_RETURN_NONE;
+}
 
 static int
 takes_no_names(const char *type, PyObject *kwargs)
@@ -282,20 +337,20 @@ is_nobodys(Gate *gate)
 static int
 ask_call(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    PyObject *busy = PyObject_GetAttr(watch, str_busy);
-    if (busy == NULL) {
+    PyObject *inside = read_slot(watch, &busy);
+    if (inside == NULL) {
         return -1;
     }
-    Py_DECREF(busy);
-    if (busy == Py_True) {
+    Py_DECREF(inside);
+    if (inside == Py_True) {
         return 1;
     }
-    PyObject *work = PyObject_GetAttr(watch, str_work);
-    if (work == NULL) {
+    PyObject *offloaded = read_slot(watch, &work);
+    if (offloaded == NULL) {
         return -1;
     }
-    Py_DECREF(work);
-    return work == Py_None ? is_nobodys(gate) : 0;
+    Py_DECREF(offloaded);
+    return offloaded == Py_None ? is_nobodys(gate) : 0;
 }
 
 static PyObject *
@@ -365,37 +420,37 @@ gate_socket(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwna
 static int
 asks_for_events(PyObject *watch)
 {
-    PyObject *poller = PyObject_GetAttr(watch, str_poller);
-    if (poller == NULL) {
+    PyObject *asks = read_slot(watch, &poller);
+    if (asks == NULL) {
         return -1;
     }
-    Py_DECREF(poller); /* compared only */
-    PyFrameObject *frame = poller == Py_None ? NULL : PyEval_GetFrame();
+    Py_DECREF(asks); /* compared only */
+    PyFrameObject *frame = asks == Py_None ? NULL : PyEval_GetFrame();
     if (frame == NULL) {
         return 0;
     }
     PyObject *code = (PyObject *)PyFrame_GetCode(frame);
     Py_DECREF(code);
-    PyFrameObject *above = code == poller ? NULL : PyFrame_GetBack(frame);
+    PyFrameObject *above = code == asks ? NULL : PyFrame_GetBack(frame);
     if (above != NULL) {
         code = (PyObject *)PyFrame_GetCode(above);
         Py_DECREF(code);
         Py_DECREF(above);
     }
-    return code == poller;
+    return code == asks;
 }
 
 /* Tell whether it is of use to say that the loop came round: 1 and the time, else 0, or -1. */
 static int
 is_due(Gate *gate, PyObject *watch, PyObject **now)
 {
-    PyObject *renew = PyObject_GetAttr(watch, str_renew_ns);
+    PyObject *renew = read_slot(watch, &renew_ns);
     if (renew == NULL) {
         return -1;
     }
-    long long renew_ns = PyLong_AsLongLong(renew), now_ns;
+    long long due_ns = PyLong_AsLongLong(renew), now_ns;
     Py_DECREF(renew);
-    if (renew_ns == -1 && PyErr_Occurred()) {
+    if (due_ns == -1 && PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
             return -1;
         }
@@ -405,13 +460,13 @@ is_due(Gate *gate, PyObject *watch, PyObject **now)
 #ifdef __linux__
     if (gate->ask[0] == perf_counter_ns) { /* the same without an object for the answer */
         now_ns = monotonic_ns();
-        *now = now_ns < renew_ns ? NULL : PyLong_FromLongLong(now_ns);
-        return now_ns < renew_ns ? 0 : *now == NULL ? -1 : 1;
+        *now = now_ns < due_ns ? NULL : PyLong_FromLongLong(now_ns);
+        return now_ns < due_ns ? 0 : *now == NULL ? -1 : 1;
     }
 #endif
     *now = PyObject_CallNoArgs(gate->ask[0]);
     now_ns = *now == NULL ? -1 : PyLong_AsLongLong(*now);
-    int due = now_ns == -1 && PyErr_Occurred() ? -1 : now_ns >= renew_ns;
+    int due = now_ns == -1 && PyErr_Occurred() ? -1 : now_ns >= due_ns;
     if (due <= 0) {
         Py_CLEAR(*now);
     }
@@ -470,7 +525,7 @@ gate_poll(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
             }
         }
         else {
-            PyObject *call = PyObject_GetAttr(watch, str_call);
+            PyObject *call = read_slot(watch, &call_now);
             int asks = call == NULL ? -1 : call == Py_None ? asks_for_events(watch) : 0;
             way = asks < 0 ? FAIL : asks ? PARK : WRAP;
             Py_XDECREF(call);
@@ -653,7 +708,7 @@ static PyType_Spec gate_spec = {
 static PyObject *
 call_stand(PyObject *stand, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    PyObject *function = PyObject_GetAttr(stand, str_dunder_call);
+    PyObject *function = read_slot(stand, &stands_for);
     if (function == NULL) {
         return NULL;
     }
@@ -1213,6 +1268,7 @@ static PyType_Spec alarm_spec = {
 static PyMethodDef functions[] = {
     {"stack_key", (PyCFunction)(void (*)(void))stack_key, METH_FASTCALL,
      "Codes, by number, and instructions of a stack, up to one of the ends."},
+    {"know_slots", know_slots, METH_O, "Read the slots of this type where they lie."},
     {"make_twin", make_twin, METH_VARARGS, "Make a builtin that runs what the stand holds."},
     {"set_on_type", set_on_type, METH_VARARGS, "As setattr, of immutable types, too."},
     {"holders", holders, METH_VARARGS, "Tell which dicts hold one of the objects."},
@@ -1229,6 +1285,12 @@ fill(PyObject *module)
     for (size_t each = 0; each < Py_ARRAY_LENGTH(strings); each++) {
         *strings[each].place = PyUnicode_InternFromString(strings[each].name);
         if (*strings[each].place == NULL) {
+            return -1;
+        }
+    }
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(slots_read); each++) {
+        slots_read[each]->name = PyUnicode_InternFromString(slots_read[each]->attribute);
+        if (slots_read[each]->name == NULL) {
             return -1;
         }
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "9eb10f33cdc556dc"
+SOURCE: Final = "74a5702a9cef3d50"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
@@ -47,6 +47,8 @@ Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None
 make_twin: Final = cast("Callable[..., Any] | None", getattr(_loaded, "make_twin", None))
 set_on_type: Final = cast("Callable[..., None] | None", getattr(_loaded, "set_on_type", None))
 """Both as in `by_address.py`."""
+know_slots: Final[Callable[[type], None]] = getattr(_loaded, "know_slots", lambda _: None)
+"""Says that objects of this type come by gates again and again."""
 holders: Final = cast(
     "Callable[[list[dict[str, Any]], dict[int, Any]], list[int]] | None",
     getattr(_loaded, "holders", None),

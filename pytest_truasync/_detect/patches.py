@@ -111,6 +111,7 @@ class _Stand(ModuleType):
 
 
 _Stand.__name__ = _Stand.__qualname__ = "module"
+native.know_slots(_Stand)
 
 
 def _make_twin(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -168,6 +168,9 @@ class ThreadWatch:
             self.sink.fold(call)
 
 
+native.know_slots(ThreadWatch)
+
+
 class Group:
     """Calls that are alike."""
 

@@ -29,8 +29,8 @@ from pytest_truasync._detect.calls import holders_in_python
 from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
-from pytest_truasync._detect.patches import IMMUTABLE_TYPE
-from pytest_truasync._detect.recorder import Recorder, Watch
+from pytest_truasync._detect.patches import IMMUTABLE_TYPE, builtin_twin
+from pytest_truasync._detect.recorder import Recorder, ThreadWatch, Watch
 
 Run = Callable[..., pytest.RunResult]
 
@@ -635,6 +635,61 @@ async def own() -> None:
 def noter(reader: FrameReader, tasks: dict[int, Any], *endings: CodeType) -> Any:
     assert native.TaskNoter is not None
     return native.TaskNoter(tasks, endings, *reader.landmarks)
+
+
+@built
+class TestSlots:
+    """A gate reads the slots of a type that it knows where they lie, and other objects as ever."""
+
+    def ask(self, watch: Any) -> Any:
+        roles = {__file__: Role.USER}
+        gate = native.gated("call", here(watch), original, wrapper, roles, Role.QUIET, Role.IMPORT)
+        return gate()[0]
+
+    @pytest.mark.parametrize("busy", [False, True])
+    def test_those_of_a_watch(self, busy: bool) -> None:
+        watch = ThreadWatch(Recorder())
+        watch.busy = busy
+        assert self.ask(watch) == ("original" if busy else "wrapper")
+
+    def test_of_a_type_below(self) -> None:
+        class Below(ThreadWatch):
+            @property
+            def busy(self) -> bool:
+                return True
+
+            @busy.setter
+            def busy(self, value: bool) -> None:
+                pass
+
+        assert self.ask(Below(Recorder())) == "original"
+
+    def test_one_that_is_empty(self) -> None:
+        watch = ThreadWatch(Recorder())
+        del watch.busy
+        with pytest.raises(AttributeError, match="busy"):
+            self.ask(watch)
+
+    def test_types_that_have_none(self) -> None:
+        class Wrong:
+            busy = call = "no slot"
+
+            @property
+            def work(self) -> int:
+                raise AssertionError
+
+        native.know_slots(Wrong)
+        native.know_slots(int)
+        assert self.ask(ThreadWatch(Recorder())) == "wrapper"
+        with pytest.raises(TypeError):
+            native.know_slots(Wrong())  # type: ignore[arg-type]
+
+    def test_a_twin_whose_stand_is_empty(self) -> None:
+        twin = builtin_twin(len, original)
+        assert twin(1) == ("original", (1,), {})
+        del twin.__self__.__call__  # type: ignore[attr-defined]
+        with pytest.raises(AttributeError, match="__call__"):
+            twin(1)
 
 
 @built
