@@ -87,8 +87,10 @@ know_slots(PyObject *unused, PyObject *type)
             && PyDescr_TYPE(found) == (PyTypeObject *)type) {
             PyMemberDef *member = ((PyMemberDescrObject *)found)->d_member;
             if (member->type == T_OBJECT_EX && member->flags == 0) {
-                Py_XSETREF(slot->type, (PyTypeObject *)Py_NewRef(type));
+                PyTypeObject *before = slot->type; /* which may run code when it goes */
+                slot->type = (PyTypeObject *)Py_NewRef(type);
                 slot->offset = member->offset;
+                Py_XDECREF(before);
             }
         }
         Py_DECREF(found);
@@ -848,6 +850,23 @@ read_file(PyObject *unused, PyObject *path)
     return PyBytes_FromStringAndSize(text, length < 0 ? 0 : length);
 }
 
+/* open_high(path, lowest): open a file, at a number from the lowest on; -1 where it cannot be done */
+static PyObject *
+open_high(PyObject *unused, PyObject *args)
+{
+    const char *path;
+    int lowest;
+    if (!PyArg_ParseTuple(args, "yi:open_high", &path, &lowest)) {
+        return NULL;
+    }
+    int file = open(path, O_RDONLY | O_CLOEXEC), kept = -1;
+    if (file >= 0) {
+        kept = fcntl(file, F_DUPFD_CLOEXEC, lowest);
+        close(file);
+    }
+    return PyLong_FromLong(kept);
+}
+
 /* read_open(file): the same of one that is open, from its begin, wherever others have got to in it */
 static PyObject *
 read_open(PyObject *unused, PyObject *number)
@@ -1274,6 +1293,7 @@ static PyMethodDef functions[] = {
     {"holders", holders, METH_VARARGS, "Tell which dicts hold one of the objects."},
 #ifdef __linux__
     {"read_file", read_file, METH_O, "Return the first 300 bytes of a file, or none."},
+    {"open_high", open_high, METH_VARARGS, "Open a file, at a high number."},
     {"read_open", read_open, METH_O, "The same of one that is open, from its begin."},
 #endif
     {NULL},

@@ -9,6 +9,7 @@ thread, which waits for it without the GIL. To put that off is a system call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final, Protocol
 
 from pytest_truasync._detect import native, originals
@@ -93,13 +94,17 @@ class Bell:
         """Ring no more."""
 
 
+# Imported now: later that might run code which a test has replaced. ctypes takes a while to load.
+_timer: Final[Callable[[], Alarm] | None] = (
+    import_module("pytest_truasync._detect.timers").Timer if native.Alarm is None else None
+)
+
+
 def alarm(clock: Callable[[], int]) -> Alarm:
     """Return the best alarm of this system, for the calling thread to wait for."""
     if native.Alarm is not None:
         return native.Alarm()
     try:
-        from pytest_truasync._detect.timers import Timer  # it takes ctypes, which takes a while
-
-        return Timer()
-    except (OSError, ImportError):
+        return _timer() if _timer is not None else Bell(clock)
+    except OSError:
         return Bell(clock)

@@ -116,8 +116,8 @@ class LagProbe:
         self._sampler = Sampler(self.tick, self._is_wanted, self._rest, self.tick_ns, clock)
         self._off = True
         self._gc_began_ns = -1
-        self._files: tuple[QueueFile, ...] = ()
-        """Of the sampler and of the thread that runs the tests, and most of the loops."""
+        self._file: QueueFile | None = None
+        """Of the thread that runs the tests, and most of the loops."""
 
     # Installing.
 
@@ -127,8 +127,7 @@ class LagProbe:
             return
         self._off = False
         self._watch.lag = self
-        of_sampler, _ = self._files = QueueFile(), QueueFile()
-        self._sampler.queue_file = of_sampler
+        self._file = QueueFile()
         gc.callbacks.append(self._on_gc)
         patches.callback(self.uninstall)
 
@@ -139,9 +138,8 @@ class LagProbe:
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
         self._sampler.stop()
-        self._sampler.queue_file = None
-        for file in self._files:
-            file.close()
+        if self._file is not None:
+            self._file.close()
 
     def before_fork(self) -> None:
         """End the sampler: the interpreter warns of a fork beside other threads."""
@@ -156,6 +154,8 @@ class LagProbe:
         """Rest: the sampler did not come along, and the locks are as it left them."""
         self._off = True
         self._watch.lag = None
+        if self._file is not None:
+            self._file.leave()  # it tells of the other process
 
     @property
     def unavailable(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "74a5702a9cef3d50"
+SOURCE: Final = "89b2a6bf960b3d77"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
@@ -54,8 +54,9 @@ holders: Final = cast(
     getattr(_loaded, "holders", None),
 )
 read_file: Final = cast("Callable[[bytes], bytes] | None", getattr(_loaded, "read_file", None))
+open_high: Final = cast("Callable[[bytes, int], int] | None", getattr(_loaded, "open_high", None))
 read_open: Final = cast("Callable[[int], bytes] | None", getattr(_loaded, "read_open", None))
-"""Both on Linux alone, see `clocks.py`."""
+"""These three on Linux alone, see `queues.py`."""
 stack_key: Final = cast(
     "Callable[[FrameType, dict[int, Any]], bytes] | None", getattr(_loaded, "stack_key", None)
 )

@@ -89,8 +89,7 @@ def builtin_twin(original: Callable[..., Any], function: Callable[..., Any]) -> 
     A Python function in its place would bind as a method where a class holds it
     (`wait = time.sleep`), would not pickle as `time.sleep` does, and would not be a builtin for
     `inspect`. The twin is a true builtin made by `PyCFunction_NewEx`, which calls what its stand
-    holds. Where none can be made, without the part in C and without ctypes, *function* itself is
-    returned.
+    holds. Where none can be made *function* itself is returned.
 
     Args:
         original: the builtin, an attribute of the module that it names.

@@ -17,10 +17,8 @@ _FIRST_NUMBER: Final = 200
 
 # Held before the probes replace them.
 native_id: Final = threading.get_native_id
-_open: Final = os.open
 _close: Final = os.close
 _status: Final = os.fstat
-_duplicate: Final = os.dup2
 
 _core: Final[Any] = (
     native if native.read_file is not None else import_module("pytest_truasync._detect.by_address")
@@ -30,69 +28,46 @@ _kept: Final[dict[int, QueueFile]] = {}
 
 
 class QueueFile:
-    """The file of one thread, kept open: to look up its name takes ten times as long as to read it.
+    """The file of the calling thread, kept open: to look up its name takes ten times as long.
 
-    Its descriptor keeps one number, taken before any test: who counts them sees no change. Without
-    the part in C there is none.
+    Made before any test, for the thread that runs them: who counts or lists the open files of the
+    process sees no change. Without the part in C, and where there is one already, it is none.
     """
 
     def __init__(self) -> None:
+        self._thread = native_id()
         self._number = -1
-        self._identity = (-1, -1)
-        self._thread = 0
-        if native.read_open is not None:
-            self.point_at(native_id())
-
-    def point_at(self, thread: int) -> None:
-        """Be the file of *thread* from now on, in the process of which it is."""
-        if native.read_open is None or (self._number >= 0 and not self._is_ours()):
-            return
-        self._forget()
-        try:
-            opened = _open(_QUEUE % thread, os.O_RDONLY)
-        except OSError:  # another kernel
-            return
-        try:
-            self._keep(opened)
-        except OSError:  # no number is left
-            return
-        finally:
-            _close(opened)
-        self._thread = thread
-        _kept[thread] = self
-
-    def _keep(self, opened: int) -> None:
-        if self._number < 0:
-            import fcntl
-
-            self._number = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FIRST_NUMBER)
-        else:
-            _duplicate(opened, self._number, False)
-        found = _status(self._number)
-        self._identity = (found.st_dev, found.st_ino)
+        if native.open_high is not None and self._thread not in _kept:
+            # Not `os.open`: audit hooks hear of that.
+            self._number = native.open_high(_QUEUE % self._thread, _FIRST_NUMBER)
+        if self._number >= 0:
+            self._identity = _status(self._number).st_ino
+            _kept[self._thread] = self
 
     def read(self) -> list[bytes]:
-        """Return the words in it; none where somebody has closed it and uses its number."""
+        """Return the words in it; none, for good, where somebody has closed it."""
         words = native.read_open(self._number).split() if native.read_open is not None else []
-        return words if len(words) == 3 and all(word.isdigit() for word in words) else []
+        if len(words) == 3 and all(word.isdigit() for word in words):
+            return words
+        self.leave()
+        return []
 
-    def close(self) -> None:
-        """Give the number back, if it is still ours."""
-        self._forget()
-        if self._number >= 0 and self._is_ours():
-            _close(self._number)
-        self._number = -1
-
-    def _forget(self) -> None:
+    def leave(self) -> None:
+        """Read it no more."""
         if _kept.get(self._thread) is self:
             del _kept[self._thread]
 
-    def _is_ours(self) -> bool:
+    def close(self) -> None:
+        """Give the number back, if it is still ours."""
+        self.leave()
+        number, self._number = self._number, -1
+        if number < 0:
+            return
         try:
-            found = _status(self._number)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity
+            if _status(number).st_ino == self._identity:
+                _close(number)
+        except OSError:  # somebody has closed it
+            return
 
 
 _read: Final = _core.read_file

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from pytest_truasync._detect import originals
 from pytest_truasync._detect.alarms import Alarm, alarm
 from pytest_truasync._detect.clocks import Wakes, Waking, await_end
-from pytest_truasync._detect.queues import QueueFile, native_id
+from pytest_truasync._detect.queues import native_id
 
 # Held before the probes replace them.
 _start_thread: Final = _thread.start_new_thread
@@ -69,8 +69,6 @@ class Sampler:
         self._started = False
         self._ending = False
         self._thread = 0
-        self.queue_file: QueueFile | None = None
-        """Of its thread, where that is kept open."""
 
     def start(self) -> None:
         """Begin, or go on."""
@@ -123,8 +121,6 @@ class Sampler:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         rings = self._alarm = alarm(self._clock)
         self._thread = native_id()
-        if self.queue_file is not None:
-            self.queue_file.point_at(self._thread)
         self.put_off()
         _wake(self._here)
         try:

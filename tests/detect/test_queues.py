@@ -65,36 +65,42 @@ class TestKept:
         file.close()
         assert descriptors() == before
 
-    def test_another_thread_takes_no_other_number(self, file: QueueFile) -> None:
-        here, before = native_id(), descriptors()
-        told = []
+    def test_there_is_one_of_each_thread(self, file: QueueFile) -> None:
+        before = descriptors()
+        other = QueueFile()
+        assert descriptors() == before
+        other.close()
+        assert descriptors() == before
+        assert queue_of(native_id())[1] <= int(file.read()[2])
 
-        def ask() -> None:
-            file.point_at(native_id())
-            told.append((native_id(), descriptors(), queue_of(native_id()), file.read()))
-
-        thread = threading.Thread(target=ask)
+    def test_that_of_a_thread_that_has_ended_tells_nothing(self) -> None:
+        made = []
+        thread = threading.Thread(target=lambda: made.append((QueueFile(), native_id())))
         thread.start()
         thread.join()
-        ((number, open_then, found, words),) = told
+        ((file, number),) = made
         await_end(number)
-        assert open_then == before
-        assert found[1] <= int(words[2])
         assert file.read() == []
-        assert queue_of(here)[1] > 0
-
-    def test_two_files_of_one_thread(self, file: QueueFile) -> None:
-        other = QueueFile()
+        assert queue_of(number) == (-1, -1)
         file.close()
-        assert queue_of(native_id()) <= tuple(map(int, other.read()[1:]))
-        other.close()
+
+    def test_after_a_fork_the_parents_is_not_read(self, file: QueueFile) -> None:
+        file.leave()
         assert queue_of(native_id())[1] > 0
+        assert os.fstat(file._number)
+
+    def test_no_hook_hears_of_it(self) -> None:
+        heard: list[str] = []
+        on = [True]
+        sys.addaudithook(lambda event, _: heard.append(event) if on else None)
+        QueueFile().close()
+        queue_of(native_id())
+        on.clear()
+        assert not [event for event in heard if event.startswith(("open", "os.", "fcntl"))]
 
     def test_who_closes_all_descriptors_closes_it(self, file: QueueFile) -> None:
         os.close(file._number)
-        assert file.read() == []
         assert queue_of(native_id())[1] > 0
-        file.point_at(native_id())
         assert file.read() == []
 
     def test_a_number_that_somebody_else_has_now_is_theirs(
@@ -107,21 +113,20 @@ class TestKept:
             os.dup2(opened.fileno(), number)
         assert file.read() == []
         assert queue_of(native_id())[1] > 0
-        file.point_at(native_id())
         file.close()
         assert os.read(number, 4) == b"some"
         os.close(number)
 
-    def test_no_number_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def none_left(*_: object) -> int:
-            raise OSError(24, "Too many open files")
-
-        import fcntl
-
+    def test_no_number_left(self) -> None:
+        resource = pytest.importorskip("resource")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         before = descriptors()
-        monkeypatch.setattr(fcntl, "fcntl", none_left)
-        file = QueueFile()
-        assert file.read() == []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (150, limits[1]))
+        try:
+            file = QueueFile()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert queue_of(native_id())[1] > 0
         file.close()
         assert descriptors() == before
 
@@ -130,13 +135,17 @@ class TestKept:
             """
             import asyncio, os, time, pytest
 
-            count = lambda: len(os.listdir("/proc/self/fd"))
+            def open_files():
+                numbers = os.listdir("/proc/self/fd")
+                return {one: os.path.realpath(f"/proc/self/fd/{one}") for one in numbers}
 
             @pytest.fixture(autouse=True)
             def balanced():
-                before = count()
+                before = open_files()
                 yield
-                assert count() == before
+                assert open_files().keys() == before.keys()
+                high = {int(n): path for n, path in before.items() if int(n) >= 200}
+                assert high == {int(n): p for n, p in open_files().items() if int(n) >= 200}
 
             @pytest.mark.parametrize("fork", [False, True])
             def test_loop(fork):
@@ -155,9 +164,9 @@ class TestKept:
 
 def test_without_the_part_in_c_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "read_open", None)
+    monkeypatch.setattr(native, "open_high", None)
     file = QueueFile()
     assert file.read() == []
-    file.point_at(native_id())
     file.close()
 
 

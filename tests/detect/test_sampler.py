@@ -49,9 +49,14 @@ def alarm_here() -> Alarm:
     return found
 
 
+def lack_part_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "Alarm", None)
+    monkeypatch.setattr(alarms, "_timer", Timer)
+
+
 def has_timers() -> bool:
     with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(native, "Alarm", None)
+        lack_part_in_c(patches)
         return isinstance(alarm_here(), Timer)
 
 
@@ -217,7 +222,7 @@ class TestAlarmInC:
 
 @pytest.mark.parametrize("lacks", ["linux", "sigwait", "64 bit"])
 def test_a_system_without_timers(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
-    monkeypatch.setattr(native, "Alarm", None)
+    lack_part_in_c(monkeypatch)
     if lacks == "linux":
         monkeypatch.setattr(sys, "platform", "darwin")
     elif lacks == "64 bit":
@@ -230,7 +235,7 @@ def test_a_system_without_timers(monkeypatch: pytest.MonkeyPatch, lacks: str) ->
 
 
 def test_a_system_whose_timers_do_not_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "Alarm", None)
+    lack_part_in_c(monkeypatch)
     monkeypatch.setattr(originals, "sigtimedwait", lambda *_: None)
     assert isinstance(alarm_here(), Bell)
 
