@@ -556,10 +556,10 @@ class CallProbe:
         if watch is None or watch.busy:
             return original(*args, **kwargs)
         frame = originals.getframe(2)
-        if watch.work is None and starts_thread(frame):  # as each pool does with its first work
-            return original(*args, **kwargs)
         watch.busy = True
         try:
+            if watch.work is None and starts_thread(frame):  # as a pool does with its first work
+                return original(*args, **kwargs)
             done, result = attempt(args, kwargs)
             if done:
                 return result

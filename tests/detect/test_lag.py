@@ -815,6 +815,39 @@ def test_line_in_a_worker(pytester: pytest.Pytester) -> None:
     )
 
 
+SLOW_THREAD = """
+import asyncio
+import concurrent.futures.thread
+import threading
+import time
+
+
+class Slow(threading.Thread):
+    def _set_ident(self):
+        time.sleep(0.3)  # as a machine that has no processor for it
+        super()._set_ident()
+
+
+async def test_thread():
+    Slow(target=int).start()
+
+
+async def test_pool(monkeypatch):
+    monkeypatch.setattr(threading, "Thread", Slow)
+    await asyncio.to_thread(int)
+"""
+
+
+def test_the_wait_for_a_new_thread_is_no_stall(pytester: pytest.Pytester) -> None:
+    """The loop holds on until the thread runs, which is the machine's doing."""
+    from lean import lean
+
+    pytester.makepyfile(SLOW_THREAD)
+    result = pytester.runpytest_subprocess(*lean(), "--truasync", "--truasync-select=TRU4")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["truasync: no violations*"])
+
+
 def test_a_debugger_beside_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
     """coverage traces by sys.settrace, and a debugger may use sys.monitoring at the same time."""
     tracer = type("Collector", (), {"__module__": "coverage.pytracer"})()
