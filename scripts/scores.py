@@ -1,6 +1,6 @@
 """Score the plugin on ../shared and compare with the floor in .ci/floor.toml.
 
-    python scripts/scores.py [--python PYTHON ...] [--only corpus|postgrest|story]
+    python scripts/scores.py [--python PYTHON ...] [--only corpus|postgrest|story] [--jobs N]
 
 Exit status 1 where a score is below the floor. Where ../shared is absent (a clone of a user has
 none), the scores that need it are skipped with a word.
@@ -9,12 +9,14 @@ none), the scores that need it are skipped with a word.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,12 @@ def corpus(python: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
         command = [sys.executable, str(script), "--tool", "truasync", "--python", python]
-        subprocess.run([*command, "--json", str(out)], check=True)
+        command += ["--json", str(out)]
+        told = subprocess.STDOUT
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, check=False)
+        print(done.stdout, flush=True)  # whole: another Python may be scored beside it
+        if not out.exists():
+            return [f"corpus {python}: no result"]
         result: dict[str, Any] = json.loads(out.read_text())
     total = result["total"]
     floor = FLOOR["corpus"]
@@ -96,11 +103,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", action="append", help="interpreter with the plugin; repeatable")
     parser.add_argument("--only", choices=SCORES, action="append")
+    parser.add_argument("--jobs", type=int, default=1, help="scores taken at once (default: 1)")
     args = parser.parse_args()
-    low: list[str] = []
-    for python in args.python or [sys.executable]:
-        for name in args.only or SCORES:
-            low += SCORES[name](python)
+    todo = list(itertools.product(args.python or [sys.executable], args.only or SCORES))
+    with ThreadPoolExecutor(args.jobs) as pool:
+        low = [*itertools.chain(*pool.map(lambda one: SCORES[one[1]](one[0]), todo))]
     for line in low:
         print(f"BELOW THE FLOOR: {line}")
     return int(bool(low))
