@@ -166,11 +166,13 @@ class Session:
 
     def hold(self, when: Phase) -> None:
         """Keep what a phase has brought until the test has run."""
-        if self._detector is not None and not self._detector.idle:
-            self._held += self._detector.drain(self._test, when)
-            if notes := self._detector.notes():
-                self._held_notes.append((when, notes))
-            self._held_pools += self._detector.pools()
+        detector = self._detector
+        if detector is None or detector.idle:
+            return
+        self._held += detector.drain(self._test, when)
+        if notes := detector.notes():
+            self._held_notes.append((when, notes))
+        self._held_pools += detector.pools()
 
     def judge(self, when: Phase, *, ran: bool) -> tuple[Json | None, str]:
         """Judge what was seen of this test up to now.
@@ -186,17 +188,21 @@ class Session:
         if self._detector is None:
             return None, ""
         self.hold(when)
-        if not (ran or self._held or self._held_notes or self._held_pools):
-            return None, ""
+        entered: tuple[Permission, ...] = ()
+        if not (self._held or self._held_notes or self._held_pools):  # as after most tests
+            if not ran:
+                return None, ""
+            entered = _allow.take_entered()
+            if not (entered or self._permissions or self.settings.allow):
+                return None, ""
         seen, self._held = self._held, []
         notes, self._held_notes = self._held_notes, []
         pools, self._held_pools = self._held_pools, []
         if pools:
             seen += self._detector.full_pools(pools, self._test, when)
         held = self._held_permissions(seen, notes)
-        in_force = (*self._permissions, *_allow.take_entered(), *held, *self.settings.allow)
-        if not (seen or notes or pools or in_force):
-            return None, ""
+        entered += _allow.take_entered()
+        in_force = (*self._permissions, *entered, *held, *self.settings.allow)
         away = self.travels or os.getpid() != self._process
         if in_force or away or self._policy.strict_offload:
             seen += self._told(notes)

@@ -78,12 +78,25 @@ def permissions_of(item: pytest.Item, *, require_reason: bool = False) -> tuple[
     Raises:
         pytest.UsageError: a marker has an unknown word or argument; it names test and word.
     """
+    if not _is_marked(item):
+        return ()
     found = [
         _permission(item, node, mark) for node, mark in item.iter_markers_with_node(name=MARKER)
     ]
     for one in found:
         _check_reason(one, require_reason)
     return tuple(found)
+
+
+def _is_marked(item: pytest.Item) -> bool:
+    """Tell whether there is a marker at all: asked twice for each test, and mostly there is none."""
+    node: Any = item
+    while node is not None:
+        for mark in node.own_markers:
+            if mark.name == MARKER:
+                return True
+        node = node.parent
+    return False
 
 
 # -- values of options ------------------------------------------------------------------

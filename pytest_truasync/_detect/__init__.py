@@ -210,10 +210,8 @@ class Detector:
         self._lag.after_fork_here()
         self._forked()
 
-    @staticmethod
-    def note_consoles() -> None:
-        """Take note of what standard output and error are now: writing there is not watched."""
-        waits.note_consoles()
+    note_consoles = staticmethod(waits.note_consoles)
+    """Take note of what standard output and error are now: writing there is not watched."""
 
     @property
     def idle(self) -> bool:

@@ -58,7 +58,6 @@ class Sampler:
         self._wanted = wanted
         self._resting = resting
         self._tick_ns = tick_ns
-        self._pause_ns = tick_ns // 2  # what a step has held before the first look is not counted
         self._clock = clock
         self._here = originals.allocate_lock()
         self._gone = originals.allocate_lock()
@@ -85,9 +84,9 @@ class Sampler:
             self.put_off()
 
     def put_off(self) -> None:
-        """Look half a tick from now, not when it was planned."""
+        """Look a tick from now, not when it was planned."""
         self.asleep = False
-        self._plan(self._clock(), self._pause_ns)
+        self._plan(self._clock(), self._tick_ns)
 
     def _plan(self, now: int, pause_ns: int) -> None:
         self._due_ns = now + pause_ns

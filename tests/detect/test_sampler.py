@@ -305,12 +305,12 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def test_it_looks_at_each_tick(bench: Bench) -> None:
     bench.sampler.start()
     bench.sampler.start()  # it runs already
-    assert bench.alarm.pauses == [HALF]
-    bench.ring(HALF + 3)
+    assert bench.alarm.pauses == [TICK]
+    bench.ring(TICK + 3)
     assert bench.looks.get(timeout=5) == 3
     bench.until(lambda: len(bench.alarm.pauses) == 2)
     assert bench.alarm.pauses[1] == TICK
-    bench.ring(HALF + TICK + 3)
+    bench.ring(2 * TICK + 3)
     assert bench.looks.get(timeout=5) == 0
 
 
@@ -319,11 +319,11 @@ def test_a_loop_that_comes_round_puts_it_off(bench: Bench) -> None:
     bench.sampler.start()
     bench.now = HALF
     bench.sampler.put_off()
-    bench.ring(HALF + 1)
+    bench.ring(TICK + 1)
     bench.until(lambda: len(bench.alarm.pauses) == 3)
-    assert bench.alarm.pauses == [HALF, HALF, HALF - 1]
+    assert bench.alarm.pauses == [TICK, TICK, HALF - 1]
     assert bench.looks.empty()
-    bench.ring(TICK)
+    bench.ring(TICK + HALF)
     assert bench.looks.get(timeout=5) == 0
 
 
@@ -333,12 +333,12 @@ def test_it_sleeps_where_there_is_nothing_to_look_at(bench: Bench) -> None:
     bench.ring(TICK)
     bench.until(lambda: bench.sampler.asleep)
     bench.until(lambda: bench.rested == 1)
-    assert bench.alarm.pauses == [HALF]
+    assert bench.alarm.pauses == [TICK]
     bench.wanted = True
     bench.sampler.start()
     assert not bench.sampler.asleep
-    assert bench.alarm.pauses == [HALF, HALF]
-    bench.ring(TICK + HALF)
+    assert bench.alarm.pauses == [TICK, TICK]
+    bench.ring(2 * TICK)
     assert bench.looks.get(timeout=5) == 0
 
 
