@@ -89,7 +89,7 @@ def permissions_of(item: pytest.Item, *, require_reason: bool = False) -> tuple[
 
 
 def _is_marked(item: pytest.Item) -> bool:
-    """Tell whether there is a marker at all: asked twice for each test, and mostly there is none."""
+    """Tell whether there is a marker at all, which is asked twice for each test."""
     node: Any = item
     while node is not None:
         for mark in node.own_markers:

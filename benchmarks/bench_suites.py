@@ -1,0 +1,95 @@
+"""What the plugin costs the suites of ../shared/suites, on a machine whose speed changes.
+
+    python benchmarks/bench_suites.py --work DIR --python PYTHON [--suites anyio] [--rounds 9]
+
+`run_suites.py` runs plain and with the plugin one after the other; on a virtual machine whose
+processors others use, too, the two then differ by 20 % for reasons of their own. Here both run at
+once and on the same processor, which the system hands from one to the other every few milliseconds,
+so that each has the same share of good and bad moments. Told is CPU time (user and system, of the
+process and its children) to that of the plain run at its side: the geometric mean of the rounds and
+its standard error. It needs the project's shared folder, which a clone has not, and Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITES = ROOT.parent / "shared" / "suites"
+TOOLS = ("plain", "truasync-warn")
+
+
+def run_beside(suite: Any, tool: str, number: int, processor: int) -> dict[str, Any]:
+    """Run a suite, in a copy of its own, on one processor."""
+    os.sched_setaffinity(0, {processor})  # of this thread, and of what it starts
+    suite.src = suite.root / f"src-{tool}"
+    found: dict[str, Any] = suite.run(tool, f"beside{number}")
+    return found
+
+
+def compare(suites: Sequence[Any], rounds: int, processor: int) -> list[float]:
+    """Return the ratios of CPU time; the first round compiles the bytecode and is left out."""
+    ratios = []
+    with ThreadPoolExecutor(len(TOOLS)) as pool:
+        for number in range(rounds + 1):
+            turn = number % len(TOOLS)
+            order = [*range(turn, len(TOOLS)), *range(turn)]
+            jobs = {
+                which: pool.submit(run_beside, suites[which], TOOLS[which], number, processor)
+                for which in order
+            }
+            plain, watched = (jobs[which].result() for which in range(len(TOOLS)))
+            if len(watched["outcomes"]) < len(plain["outcomes"]) or watched["rc"] != plain["rc"]:
+                print(f"  round {number}: not the same outcomes, left out", flush=True)
+            elif number:
+                ratios.append(watched["cpu"] / plain["cpu"])
+    return ratios
+
+
+def main() -> int:
+    """Print a line for each suite, and the median."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--work", required=True, help="folder for tests and environments")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter under test")
+    parser.add_argument("--suites", help="comma-separated names (default: all)")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--processor", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to write all ratios")
+    args = parser.parse_args()
+    if not SUITES.exists() or not hasattr(os, "sched_setaffinity"):
+        print("bench_suites: skipped, it needs ../shared/suites and Linux")
+        return 0
+    sys.path.insert(0, str(SUITES))
+    from run_suites import Suite
+
+    table = tomllib.loads((SUITES / "suites.toml").read_text())
+    given = argparse.Namespace(
+        work=args.work, python=args.python, truasync=str(ROOT), truasync_args="", prefix=""
+    )
+    found: dict[str, list[float]] = {}
+    for name in args.suites.split(",") if args.suites else table:
+        suites = [Suite(name, table[name], given) for _ in TOOLS]
+        if not suites[0].set_up():
+            return 1
+        ratios = found[name] = compare(suites, args.rounds, args.processor)
+        mean = statistics.geometric_mean(ratios)
+        error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0.0
+        print(f"{name:12} {mean:.3f} x +- {error:.3f}, {len(ratios)} rounds", flush=True)
+    means = [statistics.geometric_mean(ratios) for ratios in found.values()]
+    print(f"median {statistics.median(means):.3f} x, worst {max(means):.3f} x")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
