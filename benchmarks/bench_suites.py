@@ -5,9 +5,12 @@
 `run_suites.py` runs plain and with the plugin one after the other; on a virtual machine whose
 processors others use, too, the two then differ by 20 % for reasons of their own. Here both run at
 once and on the same processor, which the system hands from one to the other every few milliseconds,
-so that each has the same share of good and bad moments. Told is CPU time (user and system, of the
-process and its children) to that of the plain run at its side: the geometric mean of the rounds and
-its standard error. It needs the project's shared folder, which a clone has not, and Linux.
+so that each has the same share of good and bad moments; and each in a network of its own, where the
+system allows it, since the server of httpx's tests has a port that is always the same.
+
+Told is CPU time (user and system, of the process and its children) to that of the plain run at its
+side: the geometric mean of the rounds and its standard error. It needs the project's shared folder,
+which a clone has not, and Linux.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +33,18 @@ SUITES = ROOT.parent / "shared" / "suites"
 TOOLS = ("plain", "truasync-warn")
 
 
-def run_beside(suite: Any, tool: str, number: int, processor: int) -> dict[str, Any]:
-    """Run a suite, in a copy of its own, on one processor."""
-    os.sched_setaffinity(0, {processor})  # of this thread, and of what it starts
+def go_apart(processor: int) -> None:
+    """Make all that the calling thread starts run on one processor, in a network of its own."""
+    os.sched_setaffinity(0, {processor})
+    try:
+        os.unshare(os.CLONE_NEWNET)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    except (AttributeError, OSError) as error:  # before Python 3.12, or not as root
+        print(f"  in the network of all others, which httpx cannot be: {error}", flush=True)
+
+
+def run_beside(suite: Any, tool: str, number: int) -> dict[str, Any]:
+    """Run a suite, in a copy of its own."""
     suite.src = suite.root / f"src-{tool}"
     found: dict[str, Any] = suite.run(tool, f"beside{number}")
     return found
@@ -39,12 +53,18 @@ def run_beside(suite: Any, tool: str, number: int, processor: int) -> dict[str, 
 def compare(suites: Sequence[Any], rounds: int, processor: int) -> list[float]:
     """Return the ratios of CPU time; the first round compiles the bytecode and is left out."""
     ratios = []
-    with ThreadPoolExecutor(len(TOOLS)) as pool:
+    here = threading.Barrier(len(TOOLS))
+
+    def begin() -> None:
+        go_apart(processor)
+        here.wait()  # a thread for each tool, also where the first one is soon done
+
+    with ThreadPoolExecutor(len(TOOLS), initializer=begin) as pool:
         for number in range(rounds + 1):
             turn = number % len(TOOLS)
             order = [*range(turn, len(TOOLS)), *range(turn)]
             jobs = {
-                which: pool.submit(run_beside, suites[which], TOOLS[which], number, processor)
+                which: pool.submit(run_beside, suites[which], TOOLS[which], number)
                 for which in order
             }
             plain, watched = (jobs[which].result() for which in range(len(TOOLS)))

@@ -217,11 +217,12 @@ class Detector:
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
         return not (  # asked four times for each test
-            self._watch.threads
-            or self._offloads.used_pools
+            self._offloads.used_pools
+            or self._recorder.any_seen
             or self._faults
             or self._untold
-            or self._recorder.any_seen
+            or (self._watch.threads and self._watch.any_open())
+            or self._lag.any_over
         )
 
     def drain(self, test: str, when: Phase) -> list[Observation]:

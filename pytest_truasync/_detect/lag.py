@@ -101,8 +101,10 @@ class LagProbe:
         self.tick_ns = min(
             LONGEST_TICK_NS, max(SHORTEST_TICK_NS, self.threshold_ns // TICKS_PER_THRESHOLD)
         )
+        self._fresh_ns = self.tick_ns // 2
+        """The clocks of a thread that were read so lately are as good as new."""
         self._renew_ns = self.tick_ns * 3 // 4
-        """A loop that comes round says so no more often than this, and its clocks are read."""
+        """A loop that comes round says so no more often than this."""
         self._origin = origin
         self._guard = guard
         self._clock = clock
@@ -170,6 +172,11 @@ class LagProbe:
             return ("stalls by waiting while the machine is busy (no run-queue times)",)
         return ()
 
+    @property
+    def any_over(self) -> bool:
+        """Whether a stay that was too long waits for its line to be named."""
+        return bool(self._over)
+
     # Called by the watched threads.
 
     def begin(self, watch: ThreadWatch) -> None:
@@ -215,7 +222,7 @@ class LagProbe:
             subject is None
             or subject.steps is None
             or type(watch.loop) is not subject.steps.kind
-            or now - subject.last.wall_ns > self._renew_ns
+            or now - subject.last.wall_ns > self._fresh_ns
             or self._sampler.asleep
         ):
             self.begin(watch)
@@ -246,7 +253,7 @@ class LagProbe:
             self._sampler.start()
         if subject.stay is None:
             subject.resumed_ns = self._clock()
-            if subject.resumed_ns - subject.last.wall_ns > self._renew_ns:
+            if subject.resumed_ns - subject.last.wall_ns > self._fresh_ns:
                 subject.last = subject.clocks.read_all(self.tick_ns)
         elif originals.acquire(self._mutex, True, 1):
             try:

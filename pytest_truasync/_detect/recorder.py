@@ -478,6 +478,18 @@ class Watch:
         self._closed = True
         self.threads.clear()
 
+    def any_open(self) -> bool:
+        """Tell whether a thread has something to settle: a server between two requests has not."""
+        for watch in list(self.threads.values()):
+            at: ThreadWatch | None = watch
+            while at is not None:
+                if at.call is not None or at.work is not None:
+                    return True
+                if at.subject is not None and at.subject.stay is not None:
+                    return True
+                at = at.below
+        return False
+
     def settle(self) -> None:
         """Hand over the calls that are open in all threads, those that still run included."""
         for watch in list(self.threads.values()):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from pytest_truasync._detect.recorder import (
     MOST_GROUPS,
@@ -205,6 +208,27 @@ class TestWatch:
         outer.call, inner.call = call(1), call(2)
         watch.settle()
         assert len(recorder.groups) == 2
+
+    @pytest.mark.parametrize("where", ["outer", "inner"])
+    def test_what_there_is_to_settle(self, where: str) -> None:
+        """A server that waits for a request has nothing; asked after each phase of a test."""
+        recorder = Recorder()
+        watch = Watch(recorder)
+        on = {"outer": ThreadWatch(recorder), "inner": ThreadWatch(recorder)}
+        for one in on.values():
+            one.subject = SimpleNamespace(stay=None)
+            watch.push(one)
+        assert not watch.any_open()
+        on[where].call = call()
+        assert watch.any_open()
+        watch.settle()
+        assert not watch.any_open()
+        on[where].subject.stay = object()
+        assert watch.any_open()
+        on[where].subject = None
+        assert not watch.any_open()
+        on[where].work = object()
+        assert watch.any_open()
 
     def test_once_closed_it_watches_no_more(self) -> None:
         recorder = Recorder()
