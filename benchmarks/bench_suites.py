@@ -100,7 +100,11 @@ def main() -> int:
         suites = [Suite(name, table[name], given) for _ in TOOLS]
         if not suites[0].set_up():
             return 1
-        ratios = found[name] = compare(suites, args.rounds, args.processor)
+        ratios = compare(suites, args.rounds, args.processor)
+        if not ratios:
+            print(f"{name:12} no round of it came to its end: see the logs in {suites[0].root}")
+            return 1
+        found[name] = ratios
         mean = statistics.geometric_mean(ratios)
         error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else 0.0
         print(f"{name:12} {mean:.3f} x +- {error:.3f}, {len(ratios)} rounds", flush=True)

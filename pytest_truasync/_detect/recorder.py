@@ -483,9 +483,10 @@ class Watch:
         for watch in list(self.threads.values()):
             at: ThreadWatch | None = watch
             while at is not None:
+                subject = at.subject  # its thread may take it away meanwhile
                 if at.call is not None or at.work is not None:
                     return True
-                if at.subject is not None and at.subject.stay is not None:
+                if subject is not None and subject.stay is not None:
                     return True
                 at = at.below
         return False
