@@ -46,7 +46,7 @@ from pytest_truasync._detect.stays import (
     explained_ns,
     stall_observation,
 )
-from pytest_truasync._detect.steps import Step, StepReader
+from pytest_truasync._detect.steps import ROUND, Step, StepReader
 from pytest_truasync._model import PERMISSION, CallSite
 
 LONGEST_TICK_NS: Final = 20_000_000
@@ -104,7 +104,8 @@ class LagProbe:
         self._fresh_ns = self.tick_ns // 2
         """The clocks of a thread that were read so lately are as good as new."""
         self._renew_ns = self.tick_ns * 3 // 4
-        """A loop that comes round says so no more often than this."""
+        """A loop of asyncio's that comes round says so no more often than this. Others do twice as
+        often, and are looked at twice as soon: nobody knows when their steps began."""
         self._origin = origin
         self._guard = guard
         self._clock = clock
@@ -269,7 +270,8 @@ class LagProbe:
 
         So there is nothing to see of it for a while, nor of the others if they wait for events.
         """
-        watch.renew_ns = now + self._renew_ns
+        known = watch.poller is ROUND
+        watch.renew_ns = now + (self._renew_ns if known else self._renew_ns // 2)
         subject: Subject | None = watch.subject
         if self._off or subject is None:
             return
@@ -280,7 +282,7 @@ class LagProbe:
         if len(threads) == 1 or all(
             other.parked or other is watch for other in list(threads.values())
         ):
-            self._sampler.put_off()
+            self._sampler.put_off(self.tick_ns if known else self.tick_ns // 2)
 
     def _is_wanted(self) -> bool:
         """Tell whether there is a thread to look at."""

@@ -83,10 +83,10 @@ class Sampler:
         elif self.asleep:
             self.put_off()
 
-    def put_off(self) -> None:
-        """Look a tick from now, not when it was planned."""
+    def put_off(self, pause_ns: int = -1) -> None:
+        """Look *pause_ns* from now, not when it was planned; by default a tick."""
         self.asleep = False
-        self._plan(self._clock(), self._tick_ns)
+        self._plan(self._clock(), self._tick_ns if pause_ns < 0 else pause_ns)
 
     def _plan(self, now: int, pause_ns: int) -> None:
         self._due_ns = now + pause_ns

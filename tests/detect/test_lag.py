@@ -26,7 +26,7 @@ from pytest_truasync._detect.lag import LagProbe
 from pytest_truasync._detect.patches import PatchStack
 from pytest_truasync._detect.recorder import Recorder, ThreadWatch, Watch
 from pytest_truasync._detect.stays import Stay, Subject
-from pytest_truasync._detect.steps import Step, StepReader
+from pytest_truasync._detect.steps import ROUND, Step, StepReader
 from pytest_truasync._model import PERMISSION, CallSite, Observation
 
 pytest_plugins = ("pytester",)
@@ -865,13 +865,15 @@ class FakeSampler:
     def __init__(self) -> None:
         self.asleep = False
         self.put_offs = 0
+        self.pause_ns = -1
 
     def start(self) -> None:
         self.asleep = False
         self.put_off()
 
-    def put_off(self) -> None:
+    def put_off(self, pause_ns: int = -1) -> None:
         self.put_offs += 1
+        self.pause_ns = pause_ns
 
 
 @pytest.fixture
@@ -899,6 +901,16 @@ def test_a_round_puts_the_sampler_off(bench: Bench, fake_sampler: FakeSampler) -
     fake_sampler.asleep = True
     bench.probe.come_round(bench.watch, 65 * MS)
     assert fake_sampler.put_offs == 3
+
+
+@pytest.mark.parametrize(("poller", "share"), [(ROUND, 1), (None, 2)])
+def test_a_loop_that_does_not_tell_when_a_step_began_is_looked_at_sooner(
+    bench: Bench, fake_sampler: FakeSampler, poller: CodeType | None, share: int
+) -> None:
+    bench.watch.poller = poller
+    bench.probe.come_round(bench.watch, 5 * MS)
+    assert fake_sampler.pause_ns == bench.probe.tick_ns // share
+    assert bench.watch.renew_ns == 5 * MS + bench.probe.tick_ns * 3 // 4 // share
 
 
 def test_what_was_before_a_round_explains_nothing_after_it(
