@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def run_beside(suite: Any, tool: str, number: int) -> dict[str, Any]:
     return found
 
 
-def compare(suites: Sequence[Any], rounds: int, processor: int) -> list[float]:
+def compare(suites: Mapping[str, Any], rounds: int, processor: int) -> list[float]:
     """Return the ratios of CPU time; the first round compiles the bytecode and is left out."""
     ratios = []
     here = threading.Barrier(len(TOOLS))
@@ -61,13 +61,9 @@ def compare(suites: Sequence[Any], rounds: int, processor: int) -> list[float]:
 
     with ThreadPoolExecutor(len(TOOLS), initializer=begin) as pool:
         for number in range(rounds + 1):
-            turn = number % len(TOOLS)
-            order = [*range(turn, len(TOOLS)), *range(turn)]
-            jobs = {
-                which: pool.submit(run_beside, suites[which], TOOLS[which], number)
-                for which in order
-            }
-            plain, watched = (jobs[which].result() for which in range(len(TOOLS)))
+            order = TOOLS if number % 2 else TOOLS[::-1]
+            jobs = {tool: pool.submit(run_beside, suites[tool], tool, number) for tool in order}
+            plain, watched = (jobs[tool].result() for tool in TOOLS)
             if len(watched["outcomes"]) < len(plain["outcomes"]) or watched["rc"] != plain["rc"]:
                 print(f"  round {number}: not the same outcomes, left out", flush=True)
             elif number:
@@ -97,12 +93,12 @@ def main() -> int:
     )
     found: dict[str, list[float]] = {}
     for name in args.suites.split(",") if args.suites else table:
-        suites = [Suite(name, table[name], given) for _ in TOOLS]
-        if not suites[0].set_up():
+        suites = {tool: Suite(name, table[name], given) for tool in TOOLS}
+        if not suites["plain"].set_up():
             return 1
         ratios = compare(suites, args.rounds, args.processor)
         if not ratios:
-            print(f"{name:12} no round of it came to its end: see the logs in {suites[0].root}")
+            print(f"{name:12} no round came to its end: see the logs in {suites['plain'].root}")
             return 1
         found[name] = ratios
         mean = statistics.geometric_mean(ratios)

@@ -188,20 +188,18 @@ class Session:
         if self._detector is None:
             return None, ""
         self.hold(when)
-        entered: tuple[Permission, ...] = ()
-        if not (self._held or self._held_notes or self._held_pools):  # as after most tests
-            if not ran:
-                return None, ""
-            entered = _allow.take_entered()
-            if not (entered or self._permissions or self.settings.allow):
-                return None, ""
+        heard = bool(self._held or self._held_notes or self._held_pools)
+        if not (ran or heard):
+            return None, ""
+        entered = _allow.take_entered()
+        if not (heard or entered or self._permissions or self.settings.allow):  # as in most tests
+            return None, ""
         seen, self._held = self._held, []
         notes, self._held_notes = self._held_notes, []
         pools, self._held_pools = self._held_pools, []
         if pools:
             seen += self._detector.full_pools(pools, self._test, when)
         held = self._held_permissions(seen, notes)
-        entered += _allow.take_entered()
         in_force = (*self._permissions, *entered, *held, *self.settings.allow)
         away = self.travels or os.getpid() != self._process
         if in_force or away or self._policy.strict_offload:

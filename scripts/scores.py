@@ -38,8 +38,7 @@ def corpus(python: str) -> list[str]:
         told = subprocess.STDOUT
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=told, text=True, check=False)
         print(done.stdout, flush=True)  # whole: another Python may be scored beside it
-        if not out.exists():
-            return [f"corpus {python}: no result"]
+        done.check_returncode()
         result: dict[str, Any] = json.loads(out.read_text())
     total = result["total"]
     floor = FLOOR["corpus"]
