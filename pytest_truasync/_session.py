@@ -167,8 +167,10 @@ class Session:
     def hold(self, when: Phase) -> None:
         """Keep what a phase has brought until the test has run."""
         detector = self._detector
-        if detector is None or detector.idle:
-            return
+        if detector is not None and not detector.idle:
+            self._take(detector, when)
+
+    def _take(self, detector: Detector, when: Phase) -> None:
         self._held += detector.drain(self._test, when)
         if notes := detector.notes():
             self._held_notes.append((when, notes))
@@ -185,10 +187,12 @@ class Session:
             What is to travel with the report, if this process does not report itself, and the text
             for a test that is to fail.
         """
-        if self._detector is None:
+        detector = self._detector
+        if detector is None:
             return None, ""
-        self.hold(when)
-        heard = bool(self._held or self._held_notes or self._held_pools)
+        if not detector.idle:
+            self._take(detector, when)
+        heard = self._held or self._held_notes or self._held_pools
         if not (ran or heard):
             return None, ""
         entered = _allow.take_entered()
@@ -198,7 +202,7 @@ class Session:
         notes, self._held_notes = self._held_notes, []
         pools, self._held_pools = self._held_pools, []
         if pools:
-            seen += self._detector.full_pools(pools, self._test, when)
+            seen += detector.full_pools(pools, self._test, when)
         held = self._held_permissions(seen, notes)
         in_force = (*self._permissions, *entered, *held, *self.settings.allow)
         away = self.travels or os.getpid() != self._process

@@ -216,13 +216,16 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
+        seen = self._recorder
         return not (  # asked four times for each test
-            self._offloads.used_pools
-            or self._recorder.any_seen
+            seen.noted
+            or seen.groups
+            or seen.ready
+            or self._offloads.used_pools
+            or self._lag.over
             or self._faults
             or self._untold
             or (self._watch.threads and self._watch.any_open())
-            or self._lag.any_over
         )
 
     def drain(self, test: str, when: Phase) -> list[Observation]:

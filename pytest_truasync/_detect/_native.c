@@ -2,7 +2,8 @@
 
    A Gate repeats the cheapest decision of the wrapper that it stands before, `CallProbe._wrap_*` in
    calls.py: that the call is let through. Whatever it is not sure of goes to the wrapper, which
-   decides from scratch. TaskNoter does as `LoopProbe._note_task`, stack_key as `stack_key_in_python`.
+   decides from scratch. A Lane does so for a wrapper of a function in Python. TaskNoter does as
+   `LoopProbe._note_task`, stack_key as `stack_key_in_python`.
    Who changes one changes both; tests/detect/test_native.py compares them. */
 
 #define PY_SSIZE_T_CLEAN
@@ -29,28 +30,63 @@
 #endif
 
 /* Names of attributes. */
-static PyObject *str_cr_code, *str_parked;
+static PyObject *str_alarm, *str_asleep, *str_clock, *str_coro, *str_cr_code, *str_filename, *str_fresh_ns,
+    *str_lag, *str_lane, *str_looking,
+    *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback, *str_task, *str_tick_ns,
+    *str_watch;
 
 static const struct {
     PyObject **place;
     const char *name;
 } strings[] = {
+    {&str_alarm, "alarm"},
+    {&str_asleep, "asleep"},
+    {&str_clock, "clock"},
+    {&str_coro, "coro"},
     {&str_cr_code, "cr_code"},
+    {&str_filename, "filename"},
+    {&str_fresh_ns, "fresh_ns"},
+    {&str_lag, "lag"},
+    {&str_lane, "_truasync_lane"},
+    {&str_looking, "looking"},
+    {&str_over, "over"},
     {&str_parked, "parked"},
+    {&str_renew_ns, "renew_ns"},
+    {&str_sampler, "sampler"},
+    {&str_source_traceback, "_source_traceback"},
+    {&str_task, "task"},
+    {&str_tick_ns, "tick_ns"},
+    {&str_watch, "watch"},
 };
 
 /* -- Slots: attributes that are read at each call that comes by, where they lie in the object */
 
 typedef struct {
+    const char *owner; /* name of the type */
     const char *attribute;
     PyObject *name;
     PyTypeObject *type; /* whose objects have it at the offset; for good */
     Py_ssize_t offset;
 } Slot;
 
-static Slot busy = {"busy"}, call_now = {"call"}, renew_ns = {"renew_ns"}, poller = {"poller"},
-            work = {"work"}, stands_for = {"__call__"};
-static Slot *const slots_read[] = {&busy, &call_now, &renew_ns, &poller, &work, &stands_for};
+#define WATCH "ThreadWatch"
+#define SUBJECT "Subject"
+#define STEPS "StepReader"
+
+static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
+            explained_ns = {WATCH, "explained_ns"}, loop_now = {WATCH, "loop"},
+            poller = {WATCH, "poller"}, renew_ns = {WATCH, "renew_ns"}, rested = {WATCH, "rested"},
+            subject_now = {WATCH, "subject"}, work = {WATCH, "work"};
+static Slot explained_before_ns = {SUBJECT, "explained_ns"}, last = {SUBJECT, "last"},
+            resumed_ns = {SUBJECT, "resumed_ns"}, stay = {SUBJECT, "stay"},
+            steps_of = {SUBJECT, "steps"};
+static Slot kind_of = {STEPS, "kind"}, loop_read = {STEPS, "loop"};
+static Slot stands_for = {"module", "__call__"};
+static Slot *const slots_read[] = {
+    &began, &below, &busy, &call_now, &explained_ns, &loop_now, &poller, &renew_ns, &rested, &subject_now,
+    &work, &explained_before_ns, &last, &resumed_ns, &stay, &steps_of, &kind_of, &loop_read,
+    &stands_for,
+};
 
 /* Return an attribute of an object, a new reference; of one of the type that is known, at once. */
 static inline PyObject *
@@ -65,6 +101,26 @@ read_slot(PyObject *object, const Slot *slot)
     return PyObject_GetAttr(object, slot->name);
 }
 
+/* Set an attribute that `read_slot` reads. */
+static inline int
+write_slot(PyObject *object, const Slot *slot, PyObject *value)
+{
+    if (Py_TYPE(object) == slot->type) {
+        Py_XSETREF(*(PyObject **)((char *)object + slot->offset), Py_NewRef(value));
+        return 0;
+    }
+    return PyObject_SetAttr(object, slot->name, value);
+}
+
+/* Tell whether an attribute is the one thing: 1 or 0, or -1. */
+static inline int
+slot_is(PyObject *object, const Slot *slot, PyObject *thing)
+{
+    PyObject *value = read_slot(object, slot);
+    Py_XDECREF(value); /* compared only */
+    return value == NULL ? -1 : value == thing;
+}
+
 /* know_slots(type): read those attributes that the type has as slots where they lie */
 static PyObject *
 know_slots(PyObject *unused, PyObject *type)
@@ -75,6 +131,9 @@ know_slots(PyObject *unused, PyObject *type)
     }
     for (size_t each = 0; each < Py_ARRAY_LENGTH(slots_read); each++) {
         Slot *slot = slots_read[each];
+        if (strcmp(slot->owner, ((PyTypeObject *)type)->tp_name) != 0) {
+            continue;
+        }
         PyObject *found = PyObject_GetAttr(type, slot->name);
         if (found == NULL) {
             if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -113,11 +172,17 @@ takes_no_names(const char *type, PyObject *kwargs)
 static PyObject *perf_counter_ns; /* of `time`; here it tells the time of CLOCK_MONOTONIC */
 
 static int64_t
-monotonic_ns(void)
+time_of(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static int64_t
+monotonic_ns(void)
+{
+    return time_of(CLOCK_MONOTONIC);
 }
 
 #endif
@@ -128,7 +193,8 @@ monotonic_ns(void)
 
 typedef struct {
     PyDictObject dict;
-    uint64_t version; /* of all such dicts together, anew with each change */
+    uint64_t version;  /* of all such dicts together, anew with each change */
+    Py_ssize_t parked; /* how many of these threads wait for the events of their loops, in `park` */
 } Threads;
 
 static uint64_t versions; /* guarded by the GIL, as all below */
@@ -173,6 +239,14 @@ threads_set(PyObject *threads, PyObject *key, PyObject *value)
 {
     changed(threads);
     return PyDict_Type.tp_as_mapping->mp_ass_subscript(threads, key, value);
+}
+
+/* Not by its type: another import of this module has made another one. */
+static int
+is_threads(PyObject *object)
+{
+    return PyDict_Check(object)
+           && Py_TYPE(object)->tp_as_mapping->mp_ass_subscript == threads_set;
 }
 
 static PyObject *
@@ -481,7 +555,9 @@ park(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf)
     if (PyObject_SetAttr(watch, str_parked, Py_True) < 0) {
         return NULL;
     }
+    ((Threads *)gate->threads)->parked++;
     PyObject *result = pass(gate, args, nargsf, NULL);
+    ((Threads *)gate->threads)->parked--;
     PyObject *type, *error, *traceback, *now;
     PyErr_Fetch(&type, &error, &traceback);
     int failed = PyObject_SetAttr(watch, str_parked, Py_False) < 0;
@@ -572,8 +648,7 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                           &wrapper, &ask[0], &ask[1], &ask[2])) {
         return NULL;
     }
-    /* Not its type: another import of this module has made another one. */
-    if (Py_TYPE(threads)->tp_as_mapping->mp_ass_subscript != threads_set) {
+    if (!is_threads(threads)) {
         PyErr_SetString(PyExc_TypeError, "a gate asks Threads, not another dict");
         return NULL;
     }
@@ -867,17 +942,40 @@ open_high(PyObject *unused, PyObject *args)
     return PyLong_FromLong(kept);
 }
 
-/* read_open(file): the same of one that is open, from its begin, wherever others have got to in it */
+/* read_queue(file): what the `schedstat` of a thread tells that is open, wherever others have got to in it: how long the
+   thread stood in the queue for a processor, and how often it got one; None where it is another file */
 static PyObject *
-read_open(PyObject *unused, PyObject *number)
+read_queue(PyObject *unused, PyObject *number)
 {
-    char text[300];
+    char text[100], end;
+    long long ran, delay, turns;
     long file = PyLong_AsLong(number);
     if (file == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    ssize_t length = pread((int)file, text, sizeof(text), 0);
-    return PyBytes_FromStringAndSize(text, length < 0 ? 0 : length);
+    ssize_t length = pread((int)file, text, sizeof(text) - 1, 0);
+    text[length < 0 ? 0 : length] = 0;
+    if (sscanf(text, "%lld %lld %lld %c", &ran, &delay, &turns, &end) != 3) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("(LL)", delay, turns);
+}
+
+/* thread_clocks(): of the calling thread: CPU time, that of the process, how often it went to sleep, and the number of
+   its CPU clock */
+static PyObject *
+thread_clocks(PyObject *unused, PyObject *nothing)
+{
+    struct rusage usage;
+    clockid_t clock;
+    int64_t cpu = time_of(CLOCK_THREAD_CPUTIME_ID), process = time_of(CLOCK_PROCESS_CPUTIME_ID);
+    getrusage(RUSAGE_THREAD, &usage);
+    int failed = pthread_getcpuclockid(pthread_self(), &clock);
+    if (failed) {
+        errno = failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return Py_BuildValue("(LLli)", (long long)cpu, (long long)process, usage.ru_nvcsw, (int)clock);
 }
 
 #endif
@@ -902,6 +1000,7 @@ typedef struct {
     PyObject *user, *loop, *quiet;
     PyObject *calling_back, *runners; /* sets of names of functions */
     PyObject *endings;                /* tuple of codes of coroutines that tell nothing */
+    PyObject *guest;                  /* `task` of it is what trio runs in the calling thread */
 } TaskNoter;
 
 /* Find the innermost of the user's frames, up to the loop's callback; takes `frame` over.
@@ -1010,6 +1109,63 @@ tells_itself(TaskNoter *noter, PyObject *coroutine)
     return tells;
 }
 
+/* Return the task that runs in `loop`, or else in the guest's, a new reference: None where there is none or it cannot
+   be told, NULL on error. */
+static PyObject *
+running_task(TaskNoter *noter, PyObject *current_task, PyObject *loop)
+{
+    PyObject *task = loop == NULL ? Py_NewRef(Py_None) : PyObject_CallOneArg(current_task, loop);
+    if (task == Py_None && noter->guest != NULL && noter->guest != Py_None) {
+        Py_DECREF(task);
+        task = PyObject_GetAttr(noter->guest, str_task);
+    }
+    if (task == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        task = Py_NewRef(Py_None);
+    }
+    return task;
+}
+
+/* Note the user's line that made a task, above `frame`, which is taken over. Where there is none it is that of the
+   task's maker: `maker`, or what runs in `loop` where it is NULL. 0, or -1 on error. */
+static int
+note_made(TaskNoter *noter, PyObject *task, PyObject *coroutine, PyFrameObject *frame,
+          PyObject *maker, PyObject *current_task, PyObject *loop)
+{
+    PyFrameObject *found = NULL;
+    PyObject *code = NULL, *instruction = NULL;
+    int done = tells_itself(noter, coroutine);
+    if (done != 0) {
+        Py_XDECREF(frame);
+        goto end;
+    }
+    done = walk(noter, frame, &found);
+    if (done > 0) {
+        code = (PyObject *)PyFrame_GetCode(found);
+        instruction = PyLong_FromLong(PyFrame_GetLasti(found));
+        done = instruction == NULL ? -1 : 1;
+        Py_DECREF(found);
+    }
+    else if (done == 0 && PyDict_GET_SIZE(noter->tasks) != 0) {
+        maker = maker != NULL ? Py_NewRef(maker) : running_task(noter, current_task, loop);
+        done = maker == NULL ? -1 : maker == Py_None ? 0 : origin_of(noter->tasks, maker, &code, &instruction);
+        Py_XDECREF(maker);
+    }
+    if (done > 0) {
+        done = note(noter->tasks, task, code, instruction);
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(instruction);
+end:
+    if (done < 0) { /* a task of a kind that cannot be noted; lines are lost */
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
 /* note(task, coroutine, maker), called by what makes a task */
 static PyObject *
 note_task(TaskNoter *noter, PyObject *const *args, Py_ssize_t nargs)
@@ -1018,32 +1174,10 @@ note_task(TaskNoter *noter, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "note(task, coroutine, maker)");
         return NULL;
     }
-    PyObject *tasks = noter->tasks, *task = args[0], *maker = args[2];
-    int done = tells_itself(noter, args[1]);
-    if (done == 0) {
-        PyFrameObject *wrapper = PyEval_GetFrame(), *found = NULL;
-        PyObject *code = NULL, *instruction = NULL;
-        done = wrapper == NULL ? 0 : walk(noter, PyFrame_GetBack(wrapper), &found);
-        if (done > 0) {
-            code = (PyObject *)PyFrame_GetCode(found);
-            instruction = PyLong_FromLong(PyFrame_GetLasti(found));
-            done = instruction == NULL ? -1 : 1;
-            Py_DECREF(found);
-        }
-        else if (done == 0 && maker != Py_None) {
-            done = origin_of(tasks, maker, &code, &instruction);
-        }
-        if (done > 0) {
-            done = note(tasks, task, code, instruction);
-        }
-        Py_XDECREF(code);
-        Py_XDECREF(instruction);
-    }
-    if (done < 0) { /* a task of a kind that cannot be noted; lines are lost */
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            return NULL;
-        }
-        PyErr_Clear();
+    PyFrameObject *wrapper = PyEval_GetFrame();
+    PyFrameObject *above = wrapper == NULL ? NULL : PyFrame_GetBack(wrapper);
+    if (note_made(noter, args[0], args[1], above, args[2], NULL, NULL) < 0) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -1097,6 +1231,7 @@ noter_dealloc(TaskNoter *noter)
     Py_XDECREF(noter->calling_back);
     Py_XDECREF(noter->runners);
     Py_XDECREF(noter->endings);
+    Py_XDECREF(noter->guest);
     type->tp_free(noter);
     Py_DECREF(type);
 }
@@ -1107,11 +1242,17 @@ static PyMethodDef noter_methods[] = {
     {NULL},
 };
 
+static PyMemberDef noter_members[] = {
+    {"guest", T_OBJECT, offsetof(TaskNoter, guest), 0},
+    {NULL},
+};
+
 static PyType_Slot noter_slots[] = {
     {Py_tp_new, noter_new},
     {Py_tp_dealloc, noter_dealloc},
     {Py_tp_traverse, noter_traverse},
     {Py_tp_methods, noter_methods},
+    {Py_tp_members, noter_members},
     {0, NULL},
 };
 
@@ -1121,6 +1262,734 @@ static PyType_Spec noter_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = noter_slots,
 };
+
+/* -- an alarm that can be put off again and again: its thread wakes to see that without the GIL */
+
+#ifdef __linux__
+
+#define NEVER INT64_MAX
+#define MOST_SPARED 50
+
+typedef struct {
+    PyObject_HEAD
+    pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
+    pthread_cond_t moved;
+    int64_t due;   /* when it is to ring; NEVER until it is set. What is due cannot be put off */
+    int64_t until; /* for how long its thread sleeps; -1 while it is awake */
+    long switches; /* how often its thread had gone to sleep when it rang last */
+    Threads *threads;  /* while all of them are parked it puts itself off; NULL: it does not */
+    int64_t tick;      /* for so long each time */
+    int spared;        /* how often it has done so since it was set */
+    int64_t postponed; /* for how long in all, since it was set */
+} Alarm;
+
+/* Move the time when it is to ring. */
+static void
+move_alarm(Alarm *alarm, int64_t pause_ns)
+{
+    int64_t now = monotonic_ns();
+    pthread_mutex_lock(&alarm->mutex);
+    if (alarm->due > now) {
+        alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
+        alarm->spared = 0;
+        alarm->postponed = 0;
+    }
+    if (alarm->due < alarm->until) {
+        pthread_cond_signal(&alarm->moved);
+    }
+    pthread_mutex_unlock(&alarm->mutex);
+}
+
+#if PY_VERSION_HEX >= 0x030C0000 /* there are lanes */
+
+/* The same, for who knows nothing of when it was to ring: it counts as put off by itself. 0 if it sleeps for ever. */
+static int
+push_alarm(Alarm *alarm, int64_t pause_ns)
+{
+    int64_t now = monotonic_ns();
+    pthread_mutex_lock(&alarm->mutex);
+    int set = alarm->due != NEVER;
+    if (set && alarm->due > now && now + pause_ns > alarm->due) {
+        alarm->postponed += now + pause_ns - alarm->due;
+        alarm->due = now + pause_ns;
+        alarm->spared = 0;
+    }
+    pthread_mutex_unlock(&alarm->mutex);
+    return set;
+}
+
+#endif
+
+static PyObject *
+alarm_set(Alarm *alarm, PyObject *pause)
+{
+    long long pause_ns = PyLong_AsLongLong(pause);
+    if (pause_ns == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    move_alarm(alarm, pause_ns);
+    Py_RETURN_NONE;
+}
+
+/* Tell whether nobody need look, for now: all threads are parked. Without the GIL, so that it may be wrong for a moment:
+   of a thread that has just come back there is something to see a tick later. */
+static int
+can_be_spared(Alarm *alarm)
+{
+    const volatile Py_ssize_t *parked = alarm->threads == NULL ? NULL : &alarm->threads->parked;
+    return parked != NULL && *parked > 0 && alarm->spared < MOST_SPARED
+           && *parked >= *(const volatile Py_ssize_t *)&alarm->threads->dict.ma_used;
+}
+
+static PyObject *
+alarm_wait(Alarm *alarm, PyObject *unused)
+{
+    struct rusage usage;
+    Py_BEGIN_ALLOW_THREADS
+    pthread_mutex_lock(&alarm->mutex);
+    for (;;) {
+        int64_t now = monotonic_ns();
+        if (alarm->due <= now) {
+            if (!can_be_spared(alarm)) {
+                break;
+            }
+            alarm->spared++;
+            alarm->postponed += now + alarm->tick - alarm->due;
+            alarm->due = now + alarm->tick;
+        }
+        int64_t until = alarm->until = alarm->due;
+        if (until == NEVER) {
+            pthread_cond_wait(&alarm->moved, &alarm->mutex);
+        }
+        else {
+            struct timespec at = {until / 1000000000, until % 1000000000};
+            pthread_cond_timedwait(&alarm->moved, &alarm->mutex, &at);
+        }
+        alarm->until = -1;
+    }
+    alarm->due = NEVER;
+    pthread_mutex_unlock(&alarm->mutex);
+    getrusage(RUSAGE_THREAD, &usage);
+    alarm->switches = usage.ru_nvcsw;
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+alarm_close(Alarm *alarm, PyObject *unused)
+{
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *threads = NULL;
+    long long tick = 0;
+    if (!takes_no_names("Alarm", kwargs) || !PyArg_ParseTuple(args, "|OL:Alarm", &threads, &tick)) {
+        return NULL;
+    }
+    if (threads != NULL && (!is_threads(threads) || tick <= 0)) {
+        PyErr_SetString(PyExc_TypeError, "Alarm(threads: Threads, tick_ns: int)");
+        return NULL;
+    }
+    Alarm *alarm = (Alarm *)type->tp_alloc(type, 0);
+    if (alarm == NULL) {
+        return NULL;
+    }
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&alarm->moved, &clock);
+    pthread_condattr_destroy(&clock);
+    pthread_mutex_init(&alarm->mutex, NULL);
+    alarm->due = NEVER;
+    alarm->until = -1;
+    alarm->threads = (Threads *)Py_XNewRef(threads); /* which holds no alarm */
+    alarm->tick = tick;
+    return (PyObject *)alarm;
+}
+
+/* Who waits holds it, also where a fork has left the waiting thread behind. */
+static void
+alarm_dealloc(Alarm *alarm)
+{
+    PyTypeObject *type = Py_TYPE(alarm);
+    pthread_cond_destroy(&alarm->moved);
+    pthread_mutex_destroy(&alarm->mutex);
+    Py_XDECREF(alarm->threads);
+    type->tp_free(alarm);
+    Py_DECREF(type);
+}
+
+static PyMethodDef alarm_methods[] = {
+    {"set", (PyCFunction)alarm_set, METH_O,
+     "Ring so many nanoseconds from now, not when it was to ring before."},
+    {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
+    {"close", (PyCFunction)alarm_close, METH_NOARGS, "Do nothing: it keeps nothing of the system's."},
+    {NULL},
+};
+
+static PyMemberDef alarm_members[] = {
+    {"switches", T_LONG, offsetof(Alarm, switches), READONLY},
+    {"postponed_ns", T_LONGLONG, offsetof(Alarm, postponed), READONLY},
+    {NULL},
+};
+
+static PyType_Slot alarm_slots[] = {
+    {Py_tp_new, alarm_new},
+    {Py_tp_dealloc, alarm_dealloc},
+    {Py_tp_methods, alarm_methods},
+    {Py_tp_members, alarm_members},
+    {0, NULL},
+};
+
+static PyType_Spec alarm_spec = {
+    .name = "pytest_truasync._detect._native.Alarm",
+    .basicsize = sizeof(Alarm),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = alarm_slots,
+};
+
+#endif /* __linux__ */
+
+/* -- Lanes: a wrapper that is a function in Python stays the function that it is, and what it would do most often is
+   done before a frame is made for it. Whatever a lane is not sure of runs the function. From CPython 3.12 on, which
+   asks a function for its `vectorcall`; before, the function runs each time. */
+
+#if PY_VERSION_HEX >= 0x030C0000
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *original;
+    PyObject *asks; /* tuple; by kind */
+} Lane;
+
+static vectorcallfunc run_function; /* of a function that has no lane */
+
+static void
+lane_dealloc(Lane *lane)
+{
+    PyTypeObject *type = Py_TYPE(lane);
+    PyObject_GC_UnTrack(lane);
+    Py_XDECREF(lane->original);
+    Py_XDECREF(lane->asks);
+    type->tp_free(lane);
+    Py_DECREF(type);
+}
+
+/* Return the lane of a function, borrowed: its dict holds it, so that the two go together. */
+static inline Lane *
+lane_of(PyObject *function)
+{
+    PyObject *dict = ((PyFunctionObject *)function)->func_dict;
+    PyObject *lane = dict == NULL ? NULL : PyDict_GetItemWithError(dict, str_lane);
+    /* Not its type: another import of this module has made another one. */
+    if (lane != NULL && Py_TYPE(lane)->tp_dealloc == (destructor)lane_dealloc) {
+        return (Lane *)lane;
+    }
+    PyErr_Clear(); /* somebody has emptied the dict */
+    return NULL;
+}
+
+#define ASK(lane, each) PyTuple_GET_ITEM((lane)->asks, each)
+
+/* In debug mode tasks and handles tell where they were made: hand what was made to `without_us`. */
+static int
+trace_without_us(PyObject *made, PyObject *clean)
+{
+    PyObject *trace = PyObject_GetAttr(made, str_source_traceback);
+    if (trace == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    int told = trace == Py_None ? 0 : PyObject_IsTrue(trace);
+    Py_DECREF(trace);
+    if (told > 0) {
+        PyObject *same = PyObject_CallOneArg(clean, made);
+        told = same == NULL ? -1 : 0;
+        Py_XDECREF(same);
+    }
+    return told;
+}
+
+/* -- kind "answer", as `_watch_answers`: not from offloaded work; asks: threads, without_us */
+
+static PyObject *
+lane_answer(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    enum { THREADS, WITHOUT_US };
+    Lane *lane = lane_of(function);
+    PyObject *watch;
+    int found = lane == NULL ? 0 : ask_here(ASK(lane, THREADS), &watch);
+    if (found < 0) {
+        return NULL;
+    }
+    if (lane == NULL || PyVectorcall_NARGS(nargsf) == 0
+        || (found && slot_is(watch, &work, Py_None) != 1)) {
+        PyErr_Clear();
+        return run_function(function, args, nargsf, kwnames);
+    }
+    Py_INCREF(lane);
+    PyObject *handle = PyObject_Vectorcall(lane->original, args, nargsf, kwnames);
+    if (handle != NULL && trace_without_us(handle, ASK(lane, WITHOUT_US)) < 0) {
+        Py_CLEAR(handle);
+    }
+    Py_DECREF(lane);
+    return handle;
+}
+
+/* -- kind "task", as `_watch_tasks`; asks: the noter, `current_task`, without_us.
+   -- kind "spawn", as `_watch_trio`, of whose tasks the coroutine is an attribute; asks: the noter */
+
+enum { NOTER, CURRENT_TASK, TASK_WITHOUT_US };
+
+static PyObject *
+lane_task(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Lane *lane = lane_of(function);
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (lane == NULL || nargs == 0) {
+        return run_function(function, args, nargsf, kwnames);
+    }
+    Py_INCREF(lane);
+    PyObject *loop = Py_NewRef(args[0]), *coroutine = Py_NewRef(nargs > 1 ? args[1] : Py_None);
+    PyObject *task = PyObject_Vectorcall(lane->original, args, nargsf, kwnames);
+    if (task != NULL) {
+        PyFrameObject *caller = (PyFrameObject *)Py_XNewRef(PyEval_GetFrame());
+        TaskNoter *noter = (TaskNoter *)ASK(lane, NOTER);
+        if (note_made(noter, task, coroutine, caller, NULL, ASK(lane, CURRENT_TASK), loop) < 0
+            || trace_without_us(task, ASK(lane, TASK_WITHOUT_US)) < 0) {
+            Py_CLEAR(task);
+        }
+    }
+    Py_DECREF(loop);
+    Py_DECREF(coroutine);
+    Py_DECREF(lane);
+    return task;
+}
+
+static PyObject *
+lane_spawn(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Lane *lane = lane_of(function);
+    if (lane == NULL) {
+        return run_function(function, args, nargsf, kwnames);
+    }
+    Py_INCREF(lane);
+    PyObject *task = PyObject_Vectorcall(lane->original, args, nargsf, kwnames);
+    PyObject *coroutine = task == NULL ? NULL : PyObject_GetAttr(task, str_coro);
+    if (coroutine == NULL) {
+        Py_CLEAR(task);
+    }
+    else {
+        PyFrameObject *caller = (PyFrameObject *)Py_XNewRef(PyEval_GetFrame());
+        TaskNoter *noter = (TaskNoter *)ASK(lane, NOTER);
+        if (note_made(noter, task, coroutine, caller, NULL, NULL, NULL) < 0) {
+            Py_CLEAR(task);
+        }
+        Py_DECREF(coroutine);
+    }
+    Py_DECREF(lane);
+    return task;
+}
+
+/* -- kind "loop", as `_running_loop_setter`: where a thread that nobody watches takes up a loop of the kind that it had
+   a moment ago, or one of asyncio's while it is young, and where it leaves one that nobody looks at; asks: what enters,
+   what leaves, `_Here`, the `Watch`, its threads, the tasks, how many of them are few, and what `enter_young` needs */
+
+enum { ENTER, LEAVE, HERE, WATCHES, LOOP_THREADS, TASKS, FEW, LOOP_TYPE, ROUND, PROTOTYPE, DEBUGGING_TOOL, BEGUN,
+       YOUNG_NS, LOOP_ASKS };
+
+/* Return an attribute as a number, or -1: what cannot be read is Python's to judge. */
+static long long
+number_in(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    long long number = value == NULL ? -1 : PyLong_AsLongLong(value);
+    Py_XDECREF(value);
+    return number;
+}
+
+/* Tell whether an attribute is true; 1 where it cannot be read. */
+static int
+is_set(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    int set = value == NULL ? 1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    return set != 0;
+}
+
+/* Return the time, an int, if the thread can go on with what is known of it: `begin_again` in lag.py. */
+static PyObject *
+time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
+{
+    if (slot_is(steps, &kind_of, (PyObject *)Py_TYPE(loop)) != 1) {
+        return NULL;
+    }
+    PyObject *lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag);
+    if (lag == NULL || lag == Py_None) {
+        Py_XDECREF(lag);
+        return NULL;
+    }
+    PyObject *sampler = PyObject_GetAttr(lag, str_sampler), *now = NULL;
+    if (sampler != NULL && !is_set(sampler, str_asleep)) {
+        long long fresh = number_in(lag, str_fresh_ns);
+        PyObject *reading = read_slot(subject, &last);
+        if (fresh >= 0 && reading != NULL && PyTuple_Check(reading) && PyTuple_GET_SIZE(reading) > 0
+            && (now = PyObject_CallMethodNoArgs(lag, str_clock)) != NULL) {
+            long long since = PyLong_AsLongLong(now)
+                              - PyLong_AsLongLong(PyTuple_GET_ITEM(reading, 0));
+            if (PyErr_Occurred() || since > fresh) {
+                Py_CLEAR(now);
+            }
+        }
+        Py_XDECREF(reading);
+    }
+    Py_XDECREF(sampler);
+    Py_DECREF(lag);
+    return now;
+}
+
+#ifdef __linux__
+
+/* Return a new object with the slots of another. */
+static PyObject *
+copy_slots(PyObject *prototype)
+{
+    PyTypeObject *type = Py_TYPE(prototype);
+    PyObject *copy = type->tp_alloc(type, 0);
+    for (PyMemberDef *each = type->tp_members; copy != NULL && each->name != NULL; each++) {
+        if (each->type == T_OBJECT_EX) {
+            PyObject *value = *(PyObject **)((char *)prototype + each->offset);
+            *(PyObject **)((char *)copy + each->offset) = Py_XNewRef(value);
+        }
+    }
+    return copy;
+}
+
+/* Return the clocks of the calling thread, if it has only begun: `begin_young` in clocks.py; NULL without an error if
+   not. */
+static PyObject *
+clocks_of_young(Lane *lane, PyObject *lag, PyObject *watch, long long *wall_ns)
+{
+    clockid_t cpu_clock;
+    int64_t cpu = time_of(CLOCK_THREAD_CPUTIME_ID);
+    if (cpu >= PyLong_AsLongLong(ASK(lane, YOUNG_NS))
+        || pthread_getcpuclockid(pthread_self(), &cpu_clock) != 0) {
+        return NULL;
+    }
+    int64_t process = time_of(CLOCK_PROCESS_CPUTIME_ID);
+    PyObject *wall = PyObject_CallMethodNoArgs(lag, str_clock), *begun = NULL;
+    PyObject *explained = read_slot(watch, &explained_ns);
+    if (wall != NULL && explained != NULL) {
+        *wall_ns = PyLong_AsLongLong(wall);
+        PyObject *args = Py_BuildValue("((OLLOki))", wall, (long long)cpu, (long long)process,
+                                       explained, PyThread_get_thread_native_id(),
+                                       (int)cpu_clock);
+        if (args != NULL && !PyErr_Occurred()) {
+            begun = PyTuple_Type.tp_new((PyTypeObject *)ASK(lane, BEGUN), args, NULL);
+        }
+        Py_XDECREF(args);
+    }
+    Py_XDECREF(explained);
+    Py_XDECREF(wall);
+    return begun;
+}
+
+/* As `_put_off` in lag.py: where all others are parked there is nothing to see for a tick. */
+static int
+look_later(Lane *lane, PyObject *sampler, long long tick_ns)
+{
+    Threads *threads = (Threads *)ASK(lane, LOOP_THREADS);
+    PyObject *alarm = PyObject_GetAttr(sampler, str_alarm);
+    int ours = alarm != NULL && Py_TYPE(alarm)->tp_dealloc == (destructor)alarm_dealloc;
+    if (ours && threads->parked >= PyDict_GET_SIZE(threads)) {
+        ours = push_alarm((Alarm *)alarm, tick_ns);
+    }
+    Py_XDECREF(alarm);
+    return ours;
+}
+
+/* Put a young thread on watch for a loop of asyncio's: `begin` in lag.py, and what comes before it. `known` is the watch
+   that it had, or None. 1 where it was done; 0 where it is Python's to do, maybe with an error; -1 on error. */
+static int
+enter_young(Lane *lane, PyObject *known, PyObject *loop)
+{
+    PyObject *tool = NULL, *lag = NULL, *sampler = NULL, *begun = NULL, *renew = NULL, *number = NULL;
+    PyObject *watch = NULL, *threads = ASK(lane, LOOP_THREADS);
+    long long wall_ns, renew_ns_, tick_ns;
+    int entered = 0;
+    if (PyType_IsSubtype(Py_TYPE(loop), (PyTypeObject *)ASK(lane, LOOP_TYPE))
+        && PyThreadState_Get()->c_traceobj == NULL
+        && (tool = PyObject_CallNoArgs(ASK(lane, DEBUGGING_TOOL))) == Py_None
+        && (lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag)) != NULL && lag != Py_None
+        && (sampler = PyObject_GetAttr(lag, str_sampler)) != NULL && !is_set(sampler, str_asleep)
+        && (renew_ns_ = number_in(lag, str_renew_ns)) > 0
+        && (tick_ns = number_in(lag, str_tick_ns)) > 0
+        && (watch = known == Py_None ? copy_slots(ASK(lane, PROTOTYPE)) : Py_NewRef(known)) != NULL
+        && (begun = clocks_of_young(lane, lag, watch, &wall_ns)) != NULL
+        && (renew = PyLong_FromLongLong(wall_ns + renew_ns_)) != NULL
+        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL
+        && look_later(lane, sampler, tick_ns)) {
+        entered = (watch != known && PyObject_SetAttr(ASK(lane, HERE), str_watch, watch) < 0)
+                          || write_slot(watch, &loop_now, loop) < 0
+                          || write_slot(watch, &poller, ASK(lane, ROUND)) < 0
+                          || write_slot(watch, &began, begun) < 0
+                          || write_slot(watch, &renew_ns, renew) < 0
+                          || threads_set(threads, number, watch) < 0
+                      ? -1
+                      : 1;
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(renew);
+    Py_XDECREF(begun);
+    Py_XDECREF(watch);
+    Py_XDECREF(sampler);
+    Py_XDECREF(lag);
+    Py_XDECREF(tool);
+    return entered;
+}
+
+#else
+
+static int
+enter_young(Lane *lane, PyObject *known, PyObject *loop)
+{
+    return 0;
+}
+
+#endif
+
+/* Tell whether the calling thread has been put on watch for a loop: 1 or 0, or -1. */
+static int
+enter_again(Lane *lane, PyObject *loop)
+{
+    PyObject *threads = ASK(lane, LOOP_THREADS), *known;
+    int found = ask_here(threads, &known);
+    if (found != 0) {
+        return found < 0 ? -1 : 0;
+    }
+    if (PyDict_GET_SIZE(ASK(lane, TASKS)) > PyLong_AsLong(ASK(lane, FEW))) {
+        return 0; /* it is time to sweep */
+    }
+    PyObject *subject = NULL, *steps = NULL, *now = NULL, *explained = NULL, *number = NULL;
+    int entered = 0;
+    PyObject *watch = PyObject_GetAttr(ASK(lane, HERE), str_watch);
+    if (watch != NULL && watch != Py_None) {
+        subject = read_slot(watch, &rested);
+    }
+    if (watch != NULL && (subject == NULL || subject == Py_None)) {
+        entered = PyErr_Occurred() ? 0 : enter_young(lane, watch, loop);
+    }
+    else if (watch != NULL && (steps = read_slot(subject, &steps_of)) != NULL && steps != Py_None
+        && (now = time_to_go_on(lane, subject, steps, loop)) != NULL
+        && (explained = read_slot(watch, &explained_ns)) != NULL
+        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL) {
+        entered = write_slot(watch, &loop_now, loop) < 0 || threads_set(threads, number, watch) < 0
+                          || write_slot(subject, &resumed_ns, now) < 0
+                          || write_slot(subject, &explained_before_ns, explained) < 0
+                          || write_slot(steps, &loop_read, loop) < 0
+                          || write_slot(watch, &subject_now, subject) < 0
+                      ? -1
+                      : 1;
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(explained);
+    Py_XDECREF(now);
+    Py_XDECREF(steps);
+    Py_XDECREF(subject);
+    Py_XDECREF(watch);
+    if (entered == 0) {
+        PyErr_Clear();
+    }
+    return entered;
+}
+
+/* Tell whether nobody looks at the thread: `end` in lag.py; with its steps, a new reference or NULL. */
+static int
+is_left_alone(Lane *lane, PyObject *subject, PyObject **steps)
+{
+    if (subject == Py_None) {
+        return 1; /* it may have begun, which is let go of below */
+    }
+    if (slot_is(subject, &stay, Py_None) != 1 || (*steps = read_slot(subject, &steps_of)) == NULL
+        || *steps == Py_None) {
+        return 0;
+    }
+    PyObject *lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag);
+    int alone = lag != NULL && lag != Py_None && !is_set(lag, str_looking)
+                && !is_set(lag, str_over);
+    Py_XDECREF(lag);
+    return alone;
+}
+
+/* Tell whether the calling thread is watched for its loop no longer: 1 or 0, or -1. */
+static int
+leave_again(Lane *lane)
+{
+    PyObject *threads = ASK(lane, LOOP_THREADS), *watch;
+    int found = ask_here(threads, &watch);
+    if (found <= 0) {
+        return found < 0 ? -1 : 1;
+    }
+    Py_INCREF(watch);
+    PyObject *subject = read_slot(watch, &subject_now), *steps = NULL, *number = NULL;
+    int left = 0;
+    if (subject != NULL && slot_is(watch, &loop_now, Py_None) == 0
+        && slot_is(watch, &call_now, Py_None) == 1 && slot_is(watch, &below, Py_None) == 1
+        && is_left_alone(lane, subject, &steps)
+        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL) {
+        left = write_slot(watch, &began, Py_None) < 0
+                       || (steps != NULL && (write_slot(watch, &subject_now, Py_None) < 0
+                                  || write_slot(steps, &loop_read, Py_None) < 0))
+                       || threads_set(threads, number, NULL) < 0
+                       || write_slot(watch, &loop_now, Py_None) < 0
+                   ? -1
+                   : 1;
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(steps);
+    Py_XDECREF(subject);
+    Py_DECREF(watch);
+    if (left == 0) {
+        PyErr_Clear();
+    }
+    return left;
+}
+
+static PyObject *
+lane_loop(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Lane *lane = lane_of(function);
+    if (lane == NULL || PyVectorcall_NARGS(nargsf) != 1 || kwnames != NULL) {
+        return run_function(function, args, nargsf, kwnames);
+    }
+    Py_INCREF(lane);
+    PyObject *loop = Py_NewRef(args[0]);
+    PyObject *result = PyObject_Vectorcall(lane->original, args, nargsf, NULL);
+    if (result != NULL) {
+        int done = loop == Py_None ? leave_again(lane) : enter_again(lane, loop);
+        if (done == 0) {
+            PyObject *answer = loop == Py_None ? PyObject_CallNoArgs(ASK(lane, LEAVE))
+                                               : PyObject_CallOneArg(ASK(lane, ENTER), loop);
+            done = answer == NULL ? -1 : 1;
+            Py_XDECREF(answer);
+        }
+        if (done < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_DECREF(loop);
+    Py_DECREF(lane);
+    return result;
+}
+
+/* -- the type, and how a function gets one */
+
+static int
+lane_traverse(Lane *lane, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(lane));
+    Py_VISIT(lane->original);
+    Py_VISIT(lane->asks);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    vectorcallfunc call;
+    Py_ssize_t asks;
+} lane_kinds[] = {
+    {"answer", lane_answer, 2},
+    {"task", lane_task, 3},
+    {"spawn", lane_spawn, 1},
+    {"loop", lane_loop, LOOP_ASKS},
+};
+
+/* Lane(kind, function, original, asks): from now on calls of the function go by the lane */
+static PyObject *
+lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    const char *kind;
+    PyObject *function, *original, *asks;
+    if (!takes_no_names("Lane", kwargs)
+        || !PyArg_ParseTuple(args, "sO!OO!:Lane", &kind, &PyFunction_Type, &function, &original,
+                             &PyTuple_Type, &asks)) {
+        return NULL;
+    }
+    vectorcallfunc call = NULL;
+    for (size_t each = 0; each < Py_ARRAY_LENGTH(lane_kinds); each++) {
+        if (strcmp(kind, lane_kinds[each].name) == 0
+            && PyTuple_GET_SIZE(asks) == lane_kinds[each].asks) {
+            call = lane_kinds[each].call;
+        }
+    }
+    PyObject *first = PyTuple_GET_SIZE(asks) > 0 ? PyTuple_GET_ITEM(asks, 0) : Py_None;
+    int wrong = call == NULL;
+    if (call == lane_answer) {
+        wrong = !is_threads(first);
+    }
+    else if (call == lane_loop) {
+        wrong = !is_threads(PyTuple_GET_ITEM(asks, LOOP_THREADS))
+                || !PyDict_Check(PyTuple_GET_ITEM(asks, TASKS))
+                || !PyType_Check(PyTuple_GET_ITEM(asks, LOOP_TYPE))
+                || !PyType_Check(PyTuple_GET_ITEM(asks, BEGUN))
+                || !PyType_IsSubtype((PyTypeObject *)PyTuple_GET_ITEM(asks, BEGUN), &PyTuple_Type)
+                || !PyLong_Check(PyTuple_GET_ITEM(asks, YOUNG_NS))
+                || !PyLong_Check(PyTuple_GET_ITEM(asks, FEW));
+    }
+    else if (call != NULL) {
+        wrong = Py_TYPE(first)->tp_dealloc != (destructor)noter_dealloc;
+    }
+    if (wrong) {
+        PyErr_Format(PyExc_TypeError, "no lane of the kind '%s' for this", kind);
+        return NULL;
+    }
+    PyObject *dict = PyObject_GenericGetDict(function, NULL);
+    int has_one = dict == NULL ? -1 : PyDict_Contains(dict, str_lane);
+    if (has_one > 0) {
+        PyErr_SetString(PyExc_ValueError, "the function has a lane");
+    }
+    if (has_one != 0) {
+        Py_XDECREF(dict);
+        return NULL;
+    }
+    run_function = ((PyFunctionObject *)function)->vectorcall;
+    Lane *lane = (Lane *)type->tp_alloc(type, 0);
+    if (lane != NULL) {
+        lane->original = Py_NewRef(original);
+        lane->asks = Py_NewRef(asks);
+        if (PyDict_SetItem(dict, str_lane, (PyObject *)lane) < 0) {
+            Py_CLEAR(lane);
+        }
+        else {
+            PyFunction_SetVectorcall((PyFunctionObject *)function, call);
+        }
+    }
+    Py_DECREF(dict);
+    return (PyObject *)lane;
+}
+
+static PyType_Slot lane_slots[] = {
+    {Py_tp_new, lane_new},
+    {Py_tp_dealloc, lane_dealloc},
+    {Py_tp_traverse, lane_traverse},
+    {0, NULL},
+};
+
+static PyType_Spec lane_spec = {
+    .name = "pytest_truasync._detect._native.Lane",
+    .basicsize = sizeof(Lane),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = lane_slots,
+};
+
+#endif /* 3.12 */
 
 #define MOST_PLACES 400 /* as callsite.DEEPEST */
 
@@ -1157,134 +2026,29 @@ stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return PyBytes_FromStringAndSize((const char *)places, count * (Py_ssize_t)sizeof(places[0]));
 }
 
-/* -- an alarm that can be put off again and again: its thread wakes to see that without the GIL */
-
-#ifdef __linux__
-
-#define NEVER INT64_MAX
-
-typedef struct {
-    PyObject_HEAD
-    pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
-    pthread_cond_t moved;
-    int64_t due;   /* when it is to ring; NEVER until it is set. What is due cannot be put off */
-    int64_t until; /* for how long its thread sleeps; -1 while it is awake */
-    long switches; /* how often its thread had gone to sleep when it rang last */
-} Alarm;
-
+/* has_ours(trace, not_ours): whether a line of a traceback stands in a file of ours; the dict tells of each file that it
+   does not */
 static PyObject *
-alarm_set(Alarm *alarm, PyObject *pause)
+has_ours(PyObject *unused, PyObject *const *args, Py_ssize_t nargs)
 {
-    long long pause_ns = PyLong_AsLongLong(pause);
-    if (pause_ns == -1 && PyErr_Occurred()) {
+    if (nargs != 2 || !PyList_Check(args[0]) || !PyDict_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "has_ours(trace: list, not_ours: dict)");
         return NULL;
     }
-    int64_t now = monotonic_ns();
-    pthread_mutex_lock(&alarm->mutex);
-    if (alarm->due > now) {
-        alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
-    }
-    if (alarm->due < alarm->until) {
-        pthread_cond_signal(&alarm->moved);
-    }
-    pthread_mutex_unlock(&alarm->mutex);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-alarm_wait(Alarm *alarm, PyObject *unused)
-{
-    struct rusage usage;
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&alarm->mutex);
-    while (alarm->due > monotonic_ns()) {
-        int64_t until = alarm->until = alarm->due;
-        if (until == NEVER) {
-            pthread_cond_wait(&alarm->moved, &alarm->mutex);
+    for (Py_ssize_t each = 0; each < PyList_GET_SIZE(args[0]); each++) {
+        PyObject *filename = PyObject_GetAttr(PyList_GET_ITEM(args[0], each), str_filename);
+        PyObject *verdict = filename == NULL ? NULL : role_of(args[1], filename);
+        Py_XDECREF(filename);
+        if (verdict != Py_True) {
+            return verdict == NULL ? NULL : Py_NewRef(Py_True);
         }
-        else {
-            struct timespec at = {until / 1000000000, until % 1000000000};
-            pthread_cond_timedwait(&alarm->moved, &alarm->mutex, &at);
-        }
-        alarm->until = -1;
     }
-    alarm->due = NEVER;
-    pthread_mutex_unlock(&alarm->mutex);
-    getrusage(RUSAGE_THREAD, &usage);
-    alarm->switches = usage.ru_nvcsw;
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_RETURN_FALSE;
 }
-
-static PyObject *
-alarm_close(Alarm *alarm, PyObject *unused)
-{
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    if (!takes_no_names("Alarm", kwargs) || !PyArg_ParseTuple(args, ":Alarm")) {
-        return NULL;
-    }
-    Alarm *alarm = (Alarm *)type->tp_alloc(type, 0);
-    if (alarm == NULL) {
-        return NULL;
-    }
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&alarm->moved, &clock);
-    pthread_condattr_destroy(&clock);
-    pthread_mutex_init(&alarm->mutex, NULL);
-    alarm->due = NEVER;
-    alarm->until = -1;
-    return (PyObject *)alarm;
-}
-
-/* Who waits holds it, also where a fork has left the waiting thread behind. */
-static void
-alarm_dealloc(Alarm *alarm)
-{
-    PyTypeObject *type = Py_TYPE(alarm);
-    pthread_cond_destroy(&alarm->moved);
-    pthread_mutex_destroy(&alarm->mutex);
-    type->tp_free(alarm);
-    Py_DECREF(type);
-}
-
-static PyMethodDef alarm_methods[] = {
-    {"set", (PyCFunction)alarm_set, METH_O,
-     "Ring so many nanoseconds from now, not when it was to ring before."},
-    {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
-    {"close", (PyCFunction)alarm_close, METH_NOARGS, "Do nothing: it keeps nothing of the system's."},
-    {NULL},
-};
-
-static PyMemberDef alarm_members[] = {
-    {"switches", T_LONG, offsetof(Alarm, switches), READONLY},
-    {NULL},
-};
-
-static PyType_Slot alarm_slots[] = {
-    {Py_tp_new, alarm_new},
-    {Py_tp_dealloc, alarm_dealloc},
-    {Py_tp_methods, alarm_methods},
-    {Py_tp_members, alarm_members},
-    {0, NULL},
-};
-
-static PyType_Spec alarm_spec = {
-    .name = "pytest_truasync._detect._native.Alarm",
-    .basicsize = sizeof(Alarm),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = alarm_slots,
-};
-
-#endif /* __linux__ */
 
 static PyMethodDef functions[] = {
+    {"has_ours", (PyCFunction)(void (*)(void))has_ours, METH_FASTCALL,
+     "Tell whether a line of a traceback is ours."},
     {"stack_key", (PyCFunction)(void (*)(void))stack_key, METH_FASTCALL,
      "Codes, by number, and instructions of a stack, up to one of the ends."},
     {"know_slots", know_slots, METH_O, "Read the slots of this type where they lie."},
@@ -1294,7 +2058,8 @@ static PyMethodDef functions[] = {
 #ifdef __linux__
     {"read_file", read_file, METH_O, "Return the first 300 bytes of a file, or none."},
     {"open_high", open_high, METH_VARARGS, "Open a file, at a high number."},
-    {"read_open", read_open, METH_O, "The same of one that is open, from its begin."},
+    {"read_queue", read_queue, METH_O, "Read how long a thread stood in the queue, and its turns."},
+    {"thread_clocks", thread_clocks, METH_NOARGS, "Read the clocks of the calling thread."},
 #endif
     {NULL},
 };
@@ -1331,6 +2096,9 @@ fill(PyObject *module)
     PyType_Spec *specs[] = {
         &gate_spec,
         &noter_spec,
+#if PY_VERSION_HEX >= 0x030C0000
+        &lane_spec,
+#endif
 #ifdef __linux__
         &alarm_spec,
 #endif

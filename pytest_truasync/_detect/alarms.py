@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import native, originals
 
@@ -25,6 +25,10 @@ class Alarm(Protocol):
     @property
     def switches(self) -> int | None:
         """How often the thread that waits had gone to sleep when it rang; None where unknown."""
+
+    @property
+    def postponed_ns(self) -> int:
+        """For how long it has put itself off since it was set."""
 
     def set(self, pause_ns: int) -> None:
         """Ring *pause_ns* from now, not when it was to ring before; what is due rings, though."""
@@ -44,6 +48,7 @@ class Bell:
     """
 
     switches: int | None = None
+    postponed_ns = 0
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
@@ -100,10 +105,18 @@ _timer: Final[Callable[[], Alarm] | None] = (
 )
 
 
-def alarm(clock: Callable[[], int]) -> Alarm:
-    """Return the best alarm of this system, for the calling thread to wait for."""
+def alarm(
+    clock: Callable[[], int], threads: dict[int, Any] | None = None, tick_ns: int = 0
+) -> Alarm:
+    """Return the best alarm of this system, for the calling thread to wait for.
+
+    Args:
+        clock: nanoseconds.
+        threads: while all of these wait for events the alarm may put itself off.
+        tick_ns: for so long each time.
+    """
     if native.Alarm is not None:
-        return native.Alarm()
+        return native.Alarm() if threads is None else native.Alarm(threads, tick_ns)
     try:
         return _timer() if _timer is not None else Bell(clock)
     except OSError:

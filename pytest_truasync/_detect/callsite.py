@@ -249,9 +249,13 @@ class FrameReader:
         code = code_of(function)
         if code is None:
             return None
+        key = (id(code), -1)
+        known = self._sites.get(key)
+        if known is not None:
+            return known[1]
         if self.sorter(code.co_filename).role is not Role.USER:
             return None
-        return self._site(code, code.co_firstlineno)
+        return self._know(key, code, code.co_firstlineno)
 
     def is_end(self, code: CodeType) -> bool:
         """Tell whether a stack ends here: with the loop that runs a callback, or in a worker."""

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from pytest_truasync._detect import originals
@@ -37,8 +38,15 @@ _SWITCHES_SPARE: Final = 10
 """Who goes to sleep more often than so many times an interval, and these, was woken by threads that
 let go of the GIL and took it back at once, as each round of a loop does."""
 
-_YOUNG_NS: Final = 2_000_000
+YOUNG_NS: Final = 2_000_000
 """A thread that has computed for less has only begun: to start one takes some 0.1 ms."""
+
+# Held before a test can put something else in their place.
+_monitoring: Final = getattr(sys, "monitoring", None)
+debugging_tool: Final[Callable[[], str | None]] = (
+    partial(_monitoring.get_tool, _monitoring.DEBUGGER_ID) if _monitoring else lambda: None
+)
+"""Who has registered with the interpreter as a debugger, if anybody has."""
 
 _open: Final = os.open
 _close: Final = os.close
@@ -80,6 +88,18 @@ def own_cpu_clock() -> int | None:
     To ask for that of a thread that has ended is a crash; to read it then is only an error.
     """
     return _clock_of(originals.get_ident()) if _clock_of is not None else None
+
+
+class Begun(NamedTuple):
+    """The clocks of a thread that took up a loop, and how to read them from another thread."""
+
+    wall_ns: int
+    cpu_ns: int
+    process_ns: int
+    explained_ns: int
+    """Time that the calls handed over before took."""
+    native: int
+    cpu_clock: int
 
 
 class Held(NamedTuple):
@@ -140,6 +160,18 @@ def held(
     return Held(cpu, waited)
 
 
+def begin_young(clock: Callable[[], int], explained_ns: int) -> Begun | None:
+    """Return the clocks of the calling thread, if it has only begun: see `read_all`."""
+    cpu_clock = own_cpu_clock()
+    if cpu_clock is None or originals.thread_time_ns is None:
+        return None
+    cpu = originals.thread_time_ns()
+    if cpu >= YOUNG_NS:
+        return None
+    process = originals.process_time_ns()
+    return Begun(clock(), cpu, process, explained_ns, native_id(), cpu_clock)
+
+
 class ThreadClocks:
     """The clocks of a thread, for another one to read.
 
@@ -158,6 +190,13 @@ class ThreadClocks:
         self._cpu = cpu_clock if cpu_clock is not None else own_cpu_clock()
         self._queue = (-1, -1)
         self._queue_ns = -1
+
+    def begin_at(self, begun: Begun) -> Reading:
+        """Take over the clocks of a thread that had only begun then, and return what they told."""
+        self.native = begun.native
+        if has_queue():
+            self._queue, self._queue_ns = (0, 0), begun.wall_ns  # as in `read_all`
+        return Reading(*begun[:3], *self._queue)
 
     def read(self) -> Reading:
         """Return the clocks now; the time in the queue is what it was when last asked for.
@@ -185,7 +224,7 @@ class ThreadClocks:
         as well, so that a first step that waited may be taken to have waited for less.
         """
         reading = self.read()
-        if self._queue_ns < 0 and 0 <= reading.cpu_ns < _YOUNG_NS and has_queue():
+        if self._queue_ns < 0 and 0 <= reading.cpu_ns < YOUNG_NS and has_queue():
             self._queue, self._queue_ns = (0, 0), reading.wall_ns
             return Reading(*reading[:3], *self._queue)
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:

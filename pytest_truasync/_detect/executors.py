@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType, ModuleType
 from typing import Any, Final
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
@@ -260,6 +260,7 @@ class OffloadProbe:
                 without_us(handle)
             return handle
 
+        native.laned("answer", answer, original, threads, without_us)
         patches.replace(owner, name, dress(original, answer))
 
     def _starts_worker(self, frame: FrameType) -> bool:

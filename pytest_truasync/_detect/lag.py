@@ -15,7 +15,6 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 from typing import Any, Final
 
@@ -25,10 +24,13 @@ from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import FrameReader
 from pytest_truasync._detect.clocks import (
     LATE_NS,
+    Begun,
     Clocks,
     Reading,
     ThreadClocks,
     Waking,
+    begin_young,
+    debugging_tool,
     has_thread_clock,
     held,
 )
@@ -46,7 +48,7 @@ from pytest_truasync._detect.stays import (
     explained_ns,
     stall_observation,
 )
-from pytest_truasync._detect.steps import ROUND, Step, StepReader
+from pytest_truasync._detect.steps import ROUND, Step, StepReader, needs_caller
 from pytest_truasync._model import PERMISSION, CallSite
 
 LONGEST_TICK_NS: Final = 20_000_000
@@ -60,11 +62,6 @@ _DEBUGGERS: Final = ("/bdb.py", "/pdb.py", "/cmd.py")
 _DEBUGGER_PARTS: Final = ("/pydevd", "/debugpy/", "/IPython/core/debugger", "/_pydev")
 
 # Held before a test can put something else in their place.
-_monitoring: Final = getattr(sys, "monitoring", None)
-_debugging_tool: Final[Callable[[], str | None]] = (
-    partial(_monitoring.get_tool, _monitoring.DEBUGGER_ID) if _monitoring else lambda: None
-)
-
 _frames: Final = sys._current_frames
 _errors: Final = sys._current_exceptions
 
@@ -101,20 +98,23 @@ class LagProbe:
         self.tick_ns = min(
             LONGEST_TICK_NS, max(SHORTEST_TICK_NS, self.threshold_ns // TICKS_PER_THRESHOLD)
         )
-        self._fresh_ns = self.tick_ns // 2
-        """The clocks of a thread that were read so lately are as good as new."""
-        self._renew_ns = self.tick_ns * 3 // 4
+        self.fresh_ns = self.tick_ns // 2
+        """The clocks of a thread that were read so lately are as good as new. As all else here that
+        is public it is asked for by the part in C."""
+        self.renew_ns = self.tick_ns * 3 // 4
         """A loop of asyncio's that comes round says so no more often than this. Others do twice as
         often, and are looked at twice as soon: nobody knows when their steps began."""
         self._origin = origin
         self._guard = guard
-        self._clock = clock
+        self.clock = clock
         self._mutex = originals.Mutex()
         self._clocks: dict[int, ThreadClocks] = {}
-        self._over: list[tuple[Stay, int]] = []
-        self._looking = False
+        self.over: list[tuple[Stay, int]] = []
+        self.looking = False
         """The sampler has begun to look, and may be in the midst of what it keeps of a thread."""
-        self._sampler = Sampler(self.tick, self._is_wanted, self._rest, self.tick_ns, clock)
+        self.sampler = Sampler(
+            self.tick, self._is_wanted, self._rest, self.tick_ns, clock, watch.threads
+        )
         self._off = True
         self._gc_began_ns = -1
         self._file: QueueFile | None = None
@@ -138,18 +138,18 @@ class LagProbe:
         self._watch.lag = None
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
-        self._sampler.stop()
+        self.sampler.stop()
         if self._file is not None:
             self._file.close()
 
     def before_fork(self) -> None:
         """End the sampler: the interpreter warns of a fork beside other threads."""
-        self._sampler.stop_before_fork()
+        self.sampler.stop_before_fork()
 
     def after_fork_here(self) -> None:
         """Go on, in the process that forked."""
         if not self._off and self._watch.threads:
-            self._sampler.start()
+            self.sampler.start()
 
     def after_fork(self) -> None:
         """Rest: the sampler did not come along, and the locks are as it left them."""
@@ -173,11 +173,6 @@ class LagProbe:
             return ("stalls by waiting while the machine is busy (no run-queue times)",)
         return ()
 
-    @property
-    def any_over(self) -> bool:
-        """Whether a stay that was too long waits for its line to be named."""
-        return bool(self._over)
-
     # Called by the watched threads.
 
     def begin(self, watch: ThreadWatch) -> None:
@@ -186,7 +181,8 @@ class LagProbe:
         if self._off or not (self._workers if loop is None else self._loops):
             return
         if loop is None:  # most work is done before anybody looks
-            self._sampler.start()
+            if self.sampler.asleep:
+                self.sampler.start()
             return
         below = watch.below
         was_busy = False
@@ -195,6 +191,13 @@ class LagProbe:
         try:
             known: Subject | None = watch.rested
             debugged = _is_debugged()
+            if known is None and not debugged and not needs_caller(loop):
+                begun = begin_young(self.clock, watch.explained_ns)
+                if begun is not None:
+                    watch.began = begun
+                    self.sampler.start()
+                    self._put_off(watch, begun.wall_ns)
+                    return
             if known is None or not known.begin_again(
                 loop, watch.explained_ns, self.tick_ns, debugged=debugged
             ):
@@ -204,7 +207,8 @@ class LagProbe:
                     clocks, steps, clocks.read_all(self.tick_ns), debugged=debugged
                 )
             watch.subject = known
-            self._sampler.start()
+            self.sampler.start()
+            self._put_off(watch, known.last.wall_ns)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
@@ -218,13 +222,13 @@ class LagProbe:
         a moment ago is good still.
         """
         subject: Subject | None = watch.rested
-        now = self._clock()
+        now = self.clock()
         if (
             subject is None
             or subject.steps is None
             or type(watch.loop) is not subject.steps.kind
-            or now - subject.last.wall_ns > self._fresh_ns
-            or self._sampler.asleep
+            or now - subject.last.wall_ns > self.fresh_ns
+            or self.sampler.asleep
         ):
             self.begin(watch)
             return
@@ -242,7 +246,7 @@ class LagProbe:
         if clocks is None or clocks.native != (getattr(thread, "native_id", None) or native_id()):
             if len(self._clocks) >= _MOST_CLOCKS:
                 self._clocks.clear()
-            clocks = self._clocks[ident] = ThreadClocks(self._clock)
+            clocks = self._clocks[ident] = ThreadClocks(self.clock)
         return clocks
 
     def resume(self, watch: ThreadWatch) -> None:
@@ -250,11 +254,11 @@ class LagProbe:
         subject: Subject | None = watch.subject
         if subject is None:
             return
-        if self._sampler.asleep:
-            self._sampler.start()
+        if self.sampler.asleep:
+            self.sampler.start()
         if subject.stay is None:
-            subject.resumed_ns = self._clock()
-            if subject.resumed_ns - subject.last.wall_ns > self._fresh_ns:
+            subject.resumed_ns = self.clock()
+            if subject.resumed_ns - subject.last.wall_ns > self.fresh_ns:
                 subject.last = subject.clocks.read_all(self.tick_ns)
         elif originals.acquire(self._mutex, True, 1):
             try:
@@ -270,19 +274,24 @@ class LagProbe:
 
         So there is nothing to see of it for a while, nor of the others if they wait for events.
         """
-        known = watch.poller is ROUND
-        watch.renew_ns = now + (self._renew_ns if known else self._renew_ns // 2)
-        subject: Subject | None = watch.subject
+        subject = self._subject_of(watch)
         if self._off or subject is None:
+            watch.renew_ns = now + self.renew_ns
             return
         self.resume(watch)
         subject.explained_ns = explained_ns(watch)
         subject.collected = len(subject.collections)
+        self._put_off(watch, now)
+
+    def _put_off(self, watch: ThreadWatch, now: int) -> None:
+        """Look later, and hear of the loop of the calling thread later: it holds nothing yet."""
+        known = watch.poller is ROUND
+        watch.renew_ns = now + (self.renew_ns if known else self.renew_ns // 2)
         threads = self._watch.threads
         if len(threads) == 1 or all(
             other.parked or other is watch for other in list(threads.values())
         ):
-            self._sampler.put_off(self.tick_ns if known else self.tick_ns // 2)
+            self.sampler.put_off(self.tick_ns if known else self.tick_ns // 2)
 
     def _is_wanted(self) -> bool:
         """Tell whether there is a thread to look at."""
@@ -296,9 +305,10 @@ class LagProbe:
     def end(self, watch: ThreadWatch) -> None:
         """Let the thread of *watch* go; what it did is judged before its test ends."""
         subject: Subject | None = watch.subject
+        watch.began = None  # nobody makes one of it from now on
         if subject is None:
             return
-        if subject.stay is None and not (self._looking or self._over):  # as after most steps
+        if subject.stay is None and not (self.looking or self.over):  # as after most steps
             _let_go(watch, subject)
             return
         if not originals.acquire(self._mutex, True, 1):
@@ -349,10 +359,10 @@ class LagProbe:
         """
         if originals.other_interpreters():
             return  # their frames are in the list as well, and to make them here crashes both
-        self._looking = True  # before the frames are taken: who leaves from now on waits for us
+        self.looking = True  # before the frames are taken: who leaves from now on waits for us
         frames = _frames()
         if not originals.acquire(self._mutex, True, 1):
-            self._looking = False
+            self.looking = False
             frames.clear()  # they hold our own frame, and with it each other
             return
         try:
@@ -361,9 +371,10 @@ class LagProbe:
             sights = []
             for ident, watch in list(self._watch.threads.items()):
                 frame = frames.get(ident)
-                if frame is None or not self._is_subject(watch):
+                subject = self._subject_of(watch) if frame is not None else None
+                if frame is None or subject is None:
                     continue
-                if not watch.parked or watch.subject.stay is not None:
+                if not watch.parked or subject.stay is not None:
                     sights.append((watch, self._see(ident, watch, frame, tick)))
             frames.clear()
             frame = None
@@ -380,23 +391,41 @@ class LagProbe:
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._fail(error)
         finally:
-            self._looking = False
+            self.looking = False
             frames.clear()
             originals.release(self._mutex)
 
-    def _is_subject(self, watch: ThreadWatch) -> bool:
-        """Tell whether a thread is looked at: a loop's is from its begin, work's from now on."""
-        began: Clocks | None = watch.began
-        if watch.subject is None and self._workers and watch.work is not None and began is not None:
+    def _subject_of(self, watch: ThreadWatch) -> Subject | None:
+        """Return what is known of a thread; of one that has only begun it is made now."""
+        known: Subject | None = watch.subject
+        began: Clocks | Begun | None = watch.began
+        if known is not None or began is None:
+            return known
+        made: Subject
+        clocks = ThreadClocks(self.clock, began.cpu_clock)
+        if isinstance(began, Begun):
+            made = Subject(
+                clocks, StepReader(watch.loop, None), clocks.begin_at(began), debugged=False
+            )
+            made.explained_ns = began.explained_ns
+        elif self._workers and watch.work is not None:
             first = Reading(began.wall_ns, began.thread_ns, began.process_ns)
-            clocks = ThreadClocks(self._clock, began.cpu_clock)
-            watch.subject = Subject(clocks, None, first, debugged=False)
-        return watch.subject is not None
+            made = Subject(clocks, None, first, debugged=False)
+        else:
+            return None
+        # Its thread may have let go of it meanwhile, and does not from here on: nothing is called.
+        if watch.began is not began:
+            return None
+        watch.subject = made
+        if made.steps is not None:
+            watch.rested = made
+            watch.began = None
+        return made
 
     def _fail(self, error: Exception) -> None:
         self._off = True
         self._watch.lag = None
-        self._sampler.quit()
+        self.sampler.quit()
         self._guard.broken("stalls", error)
 
     # What a thread is seen to do.
@@ -518,13 +547,13 @@ class LagProbe:
         if stay.reported or subject.debugged or lasted < self.threshold_ns:
             return
         stay.reported = True
-        self._over.append((stay, lasted))
-        if len(self._over) >= _MOST_OVER:
+        self.over.append((stay, lasted))
+        if len(self.over) >= _MOST_OVER:
             self._report()
 
     def _report(self) -> None:
         """Name the lines of the stays that were too long."""
-        over, self._over = self._over, []
+        over, self.over = self.over, []
         for stay, lasted in over:
             found = blame(self._reader, stay.places.values())
             if found is not None and found.target != "gc.collect":
@@ -548,13 +577,15 @@ class LagProbe:
         """Note how long a full collection takes, in the thread that happens to make it."""
         if info["generation"] != _FULL:
             return
-        now = (originals.thread_time_ns or self._clock)()
+        now = (originals.thread_time_ns or self.clock)()
         if phase == "start":
             self._gc_began_ns = now
             return
         watch = self._watch.threads.get(originals.get_ident())
-        if watch is not None and watch.subject is not None and self._gc_began_ns >= 0:
-            watch.subject.collections.append(now - self._gc_began_ns)
+        if watch is not None and self._gc_began_ns >= 0:
+            subject = self._subject_of(watch)
+            if subject is not None:
+                subject.collections.append(now - self._gc_began_ns)
         self._gc_began_ns = -1
 
 
@@ -571,7 +602,7 @@ def _gil() -> bool:
 
 def _is_debugged() -> bool:
     """Tell whether the calling thread is traced by something that is not coverage."""
-    if _debugging_tool() is not None:
+    if debugging_tool() is not None:
         return True
     tracer = sys.gettrace()
     if tracer is None:

@@ -12,6 +12,7 @@ from weakref import ref
 
 from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.callsite import FrameReader
+from pytest_truasync._detect.clocks import YOUNG_NS, Begun, debugging_tool
 from pytest_truasync._detect.files import Role
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
@@ -59,8 +60,10 @@ class LoopProbe:
         the part in C holds it."""
         self._most_tasks = _FEW_TASKS
         self._note: Callable[[Any, Any, Any], None] = self._note_task
+        self._noter: Any = None
         if native.TaskNoter is not None:
-            self._note = native.TaskNoter(self._tasks, _ENDINGS, *reader.landmarks).note
+            self._noter = native.TaskNoter(self._tasks, _ENDINGS, *reader.landmarks)
+            self._note = self._noter.note
         self._here = _Here()
         self._trio_context: Any = None
         self._trio_poller: CodeType | None = None
@@ -92,28 +95,39 @@ class LoopProbe:
             else:
                 enter(args[0])
 
-        return set_running_loop
+        watch = self._watch
+        asks = (
+            *(enter, leave, self._here, watch, watch.threads, self._tasks, _FEW_TASKS),
+            *(_loop_type, ROUND, ThreadWatch(watch.recorder), debugging_tool, Begun, YOUNG_NS),
+        )
+        return native.laned("loop", set_running_loop, original, *asks)
 
     def _enter(self, loop: Any) -> bool:
         """Put the calling thread on watch; False where it is for this loop already."""
         self._sweep()
         known = self._watch.threads.get(originals.get_ident())
-        if known is None:
-            watch = self._here.watch
-            if watch is not None:
-                watch.loop, watch.poller = loop, _poller_of(loop)
-                self._watch.push_again(watch)
-                return True
-            watch = self._here.watch = ThreadWatch(self._watch.recorder)
-        elif known.loop is loop:
+        if known is not None and known.loop is loop:
             return False
-        else:
-            if known.work is not None:
-                known.work.hosted = True
-            watch = ThreadWatch(self._watch.recorder)
-        watch.loop, watch.poller = loop, _poller_of(loop)
-        self._watch.push(watch)
+        self._put_on_watch(known, loop, _poller_of(loop))
         return True
+
+    def _put_on_watch(
+        self, known: ThreadWatch | None, loop: Any, poller: CodeType | None
+    ) -> ThreadWatch:
+        """Put the calling thread on watch for *loop*, on top of what it is *known* for."""
+        watch = self._here.watch if known is None else None
+        if watch is not None:
+            watch.loop, watch.poller = loop, poller
+            self._watch.push_again(watch)
+            return watch
+        watch = ThreadWatch(self._watch.recorder, loop=loop)
+        watch.poller = poller
+        if known is None:
+            self._here.watch = watch
+        elif known.work is not None:
+            known.work.hosted = True
+        self._watch.push(watch)
+        return watch
 
     def _leave(self) -> None:
         ident = originals.get_ident()
@@ -144,14 +158,17 @@ class LoopProbe:
         def unrolled_run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             steps = original(*args, **kwargs)
             probe._sweep()
-            on = ThreadWatch(watch.recorder, loop=args[0] if args else module)
-            on.poller = probe._trio_poller
-            if not getattr(on.loop, "is_guest", True):
-                watch.push(on)
+            runner = args[0] if args else module
+            if not getattr(runner, "is_guest", True):
+                known = watch.threads.get(originals.get_ident())
+                on = probe._put_on_watch(known, runner, probe._trio_poller)
                 try:
                     return (yield from steps)
                 finally:
                     watch.pop(on)
+                    on.loop = None
+            on = ThreadWatch(watch.recorder, loop=runner)
+            on.poller = probe._trio_poller
             # Only while it runs: of a guest another loop, or none, has the thread in between.
             step, value = steps.send, None
             watch.push(on)
@@ -184,6 +201,9 @@ class LoopProbe:
             note(task, task.coro, getattr(context, "task", None))
             return task
 
+        if self._noter is not None:
+            self._noter.guest = context
+            native.laned("spawn", spawn_impl, spawn, self._noter)
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
 
     # Where tasks come from.
@@ -205,6 +225,8 @@ class LoopProbe:
                 without_us(task)
             return task
 
+        if self._noter is not None:
+            native.laned("task", create_task, original, self._noter, current_task, without_us)
         patches.replace(loop, "create_task", dress(original, create_task))
 
     def _note_task(self, task: Any, coroutine: Any, maker: Any) -> None:

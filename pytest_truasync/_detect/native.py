@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "89b2a6bf960b3d77"
+SOURCE: Final = "576bc0ddbdb3c226"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "lock", "socket", "poll"]
+LaneKind = Literal["answer", "task", "spawn", "loop"]
 
 
 def _load() -> tuple[Any, str]:
@@ -41,6 +42,8 @@ _loaded, unusable = _load()
 Gate: Final = cast("type[_native.Gate] | None", getattr(_loaded, "Gate", None))
 Threads: Final[type[dict[int, Any]]] = getattr(_loaded, "Threads", dict)
 """What `Watch.threads` is: a gate knows without a look-up whether it has changed."""
+Lane: Final = cast("type[_native.Lane] | None", getattr(_loaded, "Lane", None))
+"""From CPython 3.12 on."""
 TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
 Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
 """On Linux alone, see `alarms.py`."""
@@ -55,8 +58,17 @@ holders: Final = cast(
 )
 read_file: Final = cast("Callable[[bytes], bytes] | None", getattr(_loaded, "read_file", None))
 open_high: Final = cast("Callable[[bytes, int], int] | None", getattr(_loaded, "open_high", None))
-read_open: Final = cast("Callable[[int], bytes] | None", getattr(_loaded, "read_open", None))
+read_queue: Final = cast(
+    "Callable[[int], tuple[int, int] | None] | None", getattr(_loaded, "read_queue", None)
+)
 """These three on Linux alone, see `queues.py`."""
+thread_clocks: Final = cast(
+    "Callable[[], tuple[int, int, int, int]] | None", getattr(_loaded, "thread_clocks", None)
+)
+"""On Linux alone, see `offloads.py`."""
+has_ours: Final = cast(
+    "Callable[[list[Any], dict[str, bool]], bool] | None", getattr(_loaded, "has_ours", None)
+)
 stack_key: Final = cast(
     "Callable[[FrameType, dict[int, Any]], bytes] | None", getattr(_loaded, "stack_key", None)
 )
@@ -93,6 +105,38 @@ def gated(
         TypeError: not the *asks* of that kind.
     """
     return wrapper if Gate is None else Gate(kind, threads, original, wrapper, *asks)
+
+
+def laned(
+    kind: LaneKind, function: Callable[..., Any], original: Callable[..., Any], *asks: Any
+) -> Callable[..., Any]:
+    """Return *function*, a wrapper; where there is a part in C, calls of it go by a lane.
+
+    A lane does what *function* would do most often, without a frame for it, and runs *function*
+    where it is not sure. The function stays what it is, for `inspect` and all others. By kind:
+
+    - "answer", asks: threads, `without_us`. All but what offloaded work calls.
+    - "task", asks: a `TaskNoter`, `current_task`, `without_us`.
+    - "spawn", asks: a `TaskNoter`. The coroutine is an attribute of the task that is made.
+    - "loop", asks: what enters a loop, what leaves it, `_Here`, the `Watch`, its threads, the
+      tasks that are noted, how many of them are few, the type of asyncio's loops, `ROUND`, a
+      `ThreadWatch` as each begins, `debugging_tool`, `Begun` and `YOUNG_NS`. A thread that takes up
+      a loop of the kind that it had a moment ago, or one of asyncio's while it is young, or that
+      leaves one, and has nothing else on watch.
+
+    Args:
+        kind: see above.
+        function: a function in Python that has no lane.
+        original: what it is the wrapper of.
+        asks: see above.
+
+    Raises:
+        TypeError: not the *asks* of that kind.
+        ValueError: *function* has a lane.
+    """
+    if Lane is not None:
+        Lane(kind, function, original, asks)
+    return function
 
 
 def is_gate(function: object) -> bool:

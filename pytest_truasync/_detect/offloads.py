@@ -10,7 +10,7 @@ from copy import copy
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, Protocol
 
-from pytest_truasync._detect import originals
+from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.callsite import FrameReader, name_of
 from pytest_truasync._detect.clocks import Clocks, own_cpu_clock
@@ -140,8 +140,10 @@ class Offload:
     @property
     def doing(self) -> str:
         """Names of the calls that were made inside, the first three of them."""
+        if not (self.groups or self.touched):
+            return "computation"
         named = dict.fromkeys(group.first.target for group in list(self.groups.values()))
-        return ", ".join(sorted([*named, *self.touched][:3])) or "computation"
+        return ", ".join(sorted([*named, *self.touched][:3]))
 
     def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
         """Return the same work as having done what *groups* tell, and nothing else."""
@@ -370,15 +372,34 @@ def read_clocks() -> Clocks | None:
     """
     if originals.thread_time_ns is None:
         return None
-    usage = originals.thread_usage
-    now, cpu_ns, delay_ns = originals.clock_ns(), originals.thread_time_ns(), 0
+    now, delay_ns = originals.clock_ns(), 0
+    cpu_ns, process_ns, switches, cpu_clock = _thread_clocks()
     if cpu_ns > NEW_NS:
         thread = native_id()  # the other number is given again to the next thread
         asked_ns, delay_ns = _delays.get(thread, (0, 0))
         if now - asked_ns > _STALE_NS:
             delay_ns = _ask_delay(thread, now)
-    switches = usage().ru_nvcsw if usage is not None else -1
-    return Clocks(now, cpu_ns, originals.process_time_ns(), switches, delay_ns, own_cpu_clock())
+    return Clocks(now, cpu_ns, process_ns, switches, delay_ns, cpu_clock)
+
+
+def thread_clocks_in_python() -> tuple[int, int, int, int | None]:
+    """Return what the system keeps of the calling thread.
+
+    CPU time of it and of the process, in nanoseconds, how often it went to sleep, -1 where that is
+    unknown, and the number of its CPU clock.
+    """
+    usage, thread_time_ns = originals.thread_usage, originals.thread_time_ns
+    return (
+        thread_time_ns() if thread_time_ns is not None else 0,
+        originals.process_time_ns(),
+        usage().ru_nvcsw if usage is not None else -1,
+        own_cpu_clock(),
+    )
+
+
+_thread_clocks: Final[Callable[[], tuple[int, int, int, int | None]]] = (
+    native.thread_clocks or thread_clocks_in_python
+)
 
 
 def _ask_delay(thread: int, now: int) -> int:
@@ -423,9 +444,39 @@ class OffloadJudge:
             before: the clocks at its begin; None says nothing of waits that no probe saw.
             on: the watch of its thread.
         """
-        seen: list[Observation] = []
         if work.hosted:
+            return []
+        seen = self._judge_calls(work) if work.groups else []
+        if seen or work.told:
             return seen
+        wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
+        waited = self._unseen(work, before, wall_ns)
+        carried = work_of(work.function)
+        name = work.called or name_of_work(carried)
+        if waited and (work.answered or not work.bare):
+            text = "no probe explains what it waited for: a driver in C?"
+            at = self._waited_at(on) if on is not None else None
+            return [
+                self._observation(
+                    work,
+                    _WAITED,
+                    target=at.target if at is not None else name,
+                    primitive=name,
+                    inner=at.site if at is not None else None,
+                    total_ns=waited,
+                    longest_ns=waited,
+                    chain=(*work.chain, *at.chain) if at is not None else (),
+                    detail=text,
+                )
+            ]
+        if on is not None:
+            site = work.site or self._reader.site_of(carried)
+            self._recorder.note(self.note(work, site, name, work.doing), wall_ns)
+        return []
+
+    def _judge_calls(self, work: Offload) -> list[Observation]:
+        """Return what is to be said of the calls that were made inside."""
+        seen = []
         for group in list(work.groups.values()):
             call = group.first
             code = self._codes.get(call.code)
@@ -446,31 +497,6 @@ class OffloadJudge:
                     permission=call.permission,
                 )
             )
-        if seen or work.told:
-            return seen
-        wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
-        waited = self._unseen(work, before, wall_ns)
-        carried = work_of(work.function)
-        name = work.called or spoken_name(carried)
-        if waited and (work.answered or not work.bare):
-            text = "no probe explains what it waited for: a driver in C?"
-            at = self._waited_at(on) if on is not None else None
-            return [
-                self._observation(
-                    work,
-                    _WAITED,
-                    target=at.target if at is not None else name,
-                    primitive=name,
-                    inner=at.site if at is not None else None,
-                    total_ns=waited,
-                    longest_ns=waited,
-                    chain=(*work.chain, *at.chain) if at is not None else (),
-                    detail=text,
-                )
-            ]
-        if on is not None:
-            site = work.site or self._reader.site_of(carried)
-            self._recorder.note(self.note(work, site, name, work.doing), wall_ns)
         return seen
 
     def note(self, work: Offload | FileWork, site: CallSite | None, name: str, text: str) -> Note:
@@ -566,7 +592,11 @@ _names: Final[dict[Any, str]] = {}
 
 def spoken_name(function: Any) -> str:
     """Return the name of what a thread was made to run, for people."""
-    function = work_of(function)
+    return name_of_work(work_of(function))
+
+
+def name_of_work(function: Any) -> str:
+    """Return the name of what `work_of` has given."""
     kind = type(function)
     lasts = kind is FunctionType or (
         kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType)

@@ -44,13 +44,12 @@ class QueueFile:
             self._identity = _status(self._number).st_ino
             _kept[self._thread] = self
 
-    def read(self) -> list[bytes]:
-        """Return the words in it; none, for good, where somebody has closed it."""
-        words = native.read_open(self._number).split() if native.read_open is not None else []
-        if len(words) == 3 and all(word.isdigit() for word in words):
-            return words
-        self.leave()
-        return []
+    def read(self) -> tuple[int, int] | None:
+        """Return what `queue_of` does; None, for good, where somebody has closed it."""
+        found = native.read_queue(self._number) if native.read_queue is not None else None
+        if found is None:
+            self.leave()
+        return found
 
     def leave(self) -> None:
         """Read it no more."""
@@ -83,10 +82,10 @@ def queue_of(thread: int) -> tuple[int, int]:
         Nanoseconds and a number, or twice -1 where they are unknown.
     """
     kept = _kept.get(thread)
-    found = kept.read() if kept is not None else []
-    if not found and _read is not None:
-        found = _read(_QUEUE % thread).split()
-    return (int(found[1]), int(found[2])) if len(found) == 3 else (-1, -1)
+    if kept is not None and (found := kept.read()) is not None:
+        return found
+    words = _read(_QUEUE % thread).split() if _read is not None else []
+    return (int(words[1]), int(words[2])) if len(words) == 3 else (-1, -1)
 
 
 def state_of(thread: int) -> bytes:

@@ -137,7 +137,8 @@ class ThreadWatch:
         self.loop = loop
         self.work = work
         self.began: Any = None
-        """The clocks when the work began."""
+        """The clocks when it began, as long as there is no `subject`: most work and most loops are
+        over before anybody looks."""
         self.busy = False
         self.call: Call | None = None
         self.below: ThreadWatch | None = None
@@ -230,7 +231,7 @@ class Recorder:
     def __init__(self) -> None:
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.ready: dict[tuple[Any, ...], list[Observation]] = {}
-        self._noted: deque[Noted] = deque()
+        self.noted: deque[Noted] = deque()
         """As they came, as there are many: to add here takes no lock."""
         self._mutex: Any = originals.Mutex()
         """Loops and workers in several threads add, and the test's thread drains."""
@@ -272,18 +273,18 @@ class Recorder:
 
     def note(self, note: Note, taken_ns: int) -> None:
         """Count a note in."""
-        noted = self._noted
+        noted = self.noted
         noted.append((note, 1, taken_ns, taken_ns))
         if len(noted) >= _MOST_NOTED:
             self._take_notes(make_fewer=True)
 
     def notes(self) -> list[Noted]:
         """Hand out the notes since the last time."""
-        return self._take_notes() if self._noted else []
+        return self._take_notes() if self.noted else []
 
     def _take_notes(self, *, make_fewer: bool = False) -> list[Noted]:
         """Return all notes; with *make_fewer* they stay, those that are alike as one."""
-        noted = self._noted
+        noted = self.noted
         found: list[Noted] = []
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
@@ -299,11 +300,6 @@ class Recorder:
             if held:
                 originals.release(self._mutex)
         return found
-
-    @property
-    def any_seen(self) -> bool:
-        """Whether anything was seen since the last time."""
-        return bool(self.groups or self.ready or self._noted)
 
     def drain(
         self, test: str, when: Phase, source: Callable[[CallSite], CallSite] = lambda site: site
@@ -419,7 +415,9 @@ class Watch:
         while at is not None:
             if at.call is not None:
                 at.finish()
-            if at.subject is not None and self.lag is not None:
+            if self.lag is not None and (
+                at.subject is not None or (at.began is not None and at.loop is not None)
+            ):
                 self.lag.end(at)
             if at is watch:
                 break

@@ -15,6 +15,7 @@ from pytest_truasync._detect import originals
 from pytest_truasync._detect.alarms import Alarm, alarm
 from pytest_truasync._detect.clocks import Wakes, Waking, await_end
 from pytest_truasync._detect.queues import native_id
+from pytest_truasync._detect.recorder import ThreadWatch
 
 # Held before the probes replace them.
 _start_thread: Final = _thread.start_new_thread
@@ -44,6 +45,7 @@ class Sampler:
         resting: called when there is none: whoever comes back is to call `start`.
         tick_ns: time from one look to the next.
         clock: nanoseconds.
+        threads: those that are looked at; while all of them are parked, none is wanted.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Sampler:
         resting: Callable[[], None],
         tick_ns: int,
         clock: Callable[[], int],
+        threads: dict[int, ThreadWatch] | None = None,
     ) -> None:
+        self._threads = threads
         self._look = look
         self._wanted = wanted
         self._resting = resting
@@ -61,7 +65,8 @@ class Sampler:
         self._clock = clock
         self._here = originals.allocate_lock()
         self._gone = originals.allocate_lock()
-        self._alarm: Alarm | None = None
+        self.alarm: Alarm | None = None
+        """While its thread runs."""
         self.asleep = True
         """It waits to be called by `start`."""
         self._due_ns = 0
@@ -90,16 +95,16 @@ class Sampler:
 
     def _plan(self, now: int, pause_ns: int) -> None:
         self._due_ns = now + pause_ns
-        if self._alarm is not None:
-            self._alarm.set(pause_ns)
+        if self.alarm is not None:
+            self.alarm.set(pause_ns)
 
     def stop(self) -> bool:
         """End the thread; tell whether it has ended. It may be started again."""
         if not self._started:
             return True
         self._ending = True
-        if self._alarm is not None:
-            self._alarm.set(0)
+        if self.alarm is not None:
+            self.alarm.set(0)
         if not _wait(self._gone, True, 1):
             return False
         self._started, self.asleep = False, True
@@ -118,14 +123,14 @@ class Sampler:
     def _run(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        rings = self._alarm = alarm(self._clock)
+        rings = self.alarm = alarm(self._clock, self._threads, self._tick_ns)
         self._thread = native_id()
         self.put_off()
         _wake(self._here)
         try:
             self._sample(rings)
         finally:
-            self._alarm = None
+            self.alarm = None
             rings.close()
             _wake(self._gone)
 
@@ -139,7 +144,7 @@ class Sampler:
                 return
             woke = self._clock()
             wakes.note(rings.switches)
-            late = woke - self._due_ns
+            late = woke - self._due_ns - rings.postponed_ns
             if late < 0:  # put off while it waited for the GIL: a loop has come round
                 wakes.why(0)
                 self._plan(woke, -late)

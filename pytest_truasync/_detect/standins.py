@@ -9,6 +9,7 @@ from operator import attrgetter
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final, TypeVar
 
+from pytest_truasync._detect import native
 from pytest_truasync._detect.files import OURS
 
 Made = TypeVar("Made")
@@ -79,11 +80,19 @@ class _NotOurs(dict[str, bool]):
 _not_ours: Final = _NotOurs()
 
 
+def has_ours_in_python(trace: list[Any], not_ours: dict[str, bool]) -> bool:
+    """Tell whether a line of a traceback stands in one of our files."""
+    # No line of Python for each entry: there are ten for each task and handle.
+    return not all(map(not_ours.__getitem__, map(_filename, trace)))
+
+
+_has_ours: Final = native.has_ours or has_ours_in_python
+
+
 def without_us(made: Made) -> Made:
     """Return a task or handle; in debug mode it tells where it was made, and that was not here."""
     trace = getattr(made, "_source_traceback", None)
-    if trace:
-        # No line of Python for each entry: there are ten for each task and handle.
+    if trace and _has_ours(trace, _not_ours):
         trace[:] = compress(trace, map(_not_ours.__getitem__, map(_filename, trace)))
     return made
 

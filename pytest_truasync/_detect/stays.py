@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pytest_truasync._detect import native
 from pytest_truasync._detect.blame import Blame, Place
 from pytest_truasync._detect.clocks import Held, Reading, ThreadClocks, Waking
 from pytest_truasync._detect.recorder import ThreadWatch
@@ -83,6 +84,9 @@ class Subject:
             self.collections.clear()
             self.collected = 0
         return True
+
+
+native.know_slots(Subject)
 
 
 class Stay:

@@ -22,6 +22,7 @@ from contextvars import Context
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from pytest_truasync._detect import native
 from pytest_truasync._detect.callsite import CO_ASYNC
 from pytest_truasync._detect.clocks import monotonic
 from pytest_truasync._detect.files import OURS
@@ -110,6 +111,13 @@ def asks_for_events(caller: FrameType, poller: CodeType | None) -> bool:
     return caller.f_code is poller or (above is not None and above.f_code is poller)
 
 
+def needs_caller(loop: Any) -> bool:
+    """Tell whether the steps of *loop* are known only by what called it: uvloop's, say."""
+    return not isinstance(loop, asyncio.base_events.BaseEventLoop) and hasattr(
+        loop, "call_soon_threadsafe"
+    )
+
+
 class StepReader:
     """Reads the step that a loop is in off the stack of its thread.
 
@@ -126,9 +134,9 @@ class StepReader:
         self._pinged = -1
         self._floor: CodeType | None = None
         self._own = isinstance(loop, asyncio.base_events.BaseEventLoop)
-        self.kind = type(loop) if self._own else None
+        self.kind = None if needs_caller(loop) else type(loop)
         """Of loops that one reader can read, one after another."""
-        if not self._own and hasattr(loop, "call_soon_threadsafe"):
+        if self.kind is None:
             self._floor = _floor_of(caller)
 
     def read(self, frame: FrameType) -> Step | None:
@@ -220,6 +228,9 @@ class StepReader:
 
     def _answer(self) -> None:
         self._pings += 1
+
+
+native.know_slots(StepReader)
 
 
 def _trio_step(floor: FrameType, below: FrameType) -> Step | None:

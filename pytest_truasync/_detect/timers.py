@@ -48,6 +48,7 @@ class Timer:
     """
 
     switches = None
+    postponed_ns = 0
     """Its thread sleeps once for each time that it rings."""
 
     def __init__(self) -> None:

@@ -852,9 +852,9 @@ def test_a_debugger_beside_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
     """coverage traces by sys.settrace, and a debugger may use sys.monitoring at the same time."""
     tracer = type("Collector", (), {"__module__": "coverage.pytracer"})()
     monkeypatch.setattr(sys, "gettrace", lambda: tracer)
-    monkeypatch.setattr(lag, "_debugging_tool", lambda: None)
+    monkeypatch.setattr(lag, "debugging_tool", lambda: None)
     assert not lag._is_debugged()
-    monkeypatch.setattr(lag, "_debugging_tool", lambda: "debugpy")
+    monkeypatch.setattr(lag, "debugging_tool", lambda: "debugpy")
     assert lag._is_debugged()
 
 
@@ -880,7 +880,7 @@ class FakeSampler:
 def fake_sampler(bench: Bench) -> FakeSampler:
     bench.probe._off = False
     made = FakeSampler()
-    bench.probe._sampler = cast("Any", made)
+    bench.probe.sampler = cast("Any", made)
     return made
 
 

@@ -29,8 +29,10 @@ from pytest_truasync._detect.calls import holders_in_python
 from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
+from pytest_truasync._detect.offloads import thread_clocks_in_python
 from pytest_truasync._detect.patches import IMMUTABLE_TYPE, builtin_twin
 from pytest_truasync._detect.recorder import Recorder, ThreadWatch, Watch
+from pytest_truasync._detect.standins import has_ours_in_python
 
 Run = Callable[..., pytest.RunResult]
 
@@ -775,15 +777,47 @@ class TestSmallFiles:
 
     def test_one_that_is_open_is_read_from_its_begin(self, tmp_path: Path) -> None:
         file = tmp_path / "file"
-        file.write_bytes(b"0123456789")
-        assert native.read_open is not None
-        with file.open("rb") as opened:
-            opened.read(4)
-            assert native.read_open(opened.fileno()) == b"0123456789"
-            assert opened.read() == b"456789"
-        assert native.read_open(-1) == native.read_open(10**6) == b""
+        assert native.read_queue is not None
+        for text, queue_of in (
+            (b"5912471 34000012 128\n", (34000012, 128)),
+            (b"1 2 3", (2, 3)),
+            (b"1 2 3 4\n", None),
+            (b"1 2\n", None),
+            (b"one 2 3\n", None),
+            (b"", None),
+            (b"1 2 3 " + b" " * 500, (2, 3)),
+        ):
+            file.write_bytes(text)
+            with file.open("rb") as opened:
+                opened.read(4)
+                assert native.read_queue(opened.fileno()) == queue_of
+                assert opened.read() == text[4:]
+        assert native.read_queue(-1) is native.read_queue(10**6) is None
         with pytest.raises(TypeError):
-            native.read_open("1")  # type: ignore[arg-type]
+            native.read_queue("1")  # type: ignore[arg-type]
+
+    def test_the_clocks_of_a_thread(self) -> None:
+        assert native.thread_clocks is not None
+        before, by_c = thread_clocks_in_python(), native.thread_clocks()
+        after = thread_clocks_in_python()
+        assert list(before[:3]) <= list(by_c[:3]) <= list(after[:3])
+        assert before[3] == by_c[3]
+
+
+@built
+def test_a_traceback_with_a_line_of_ours() -> None:
+    assert native.has_ours is not None
+    names = {"ours": False, "theirs": True}
+    for files in ((), ("theirs",), ("ours",), ("theirs", "ours"), ("theirs", "theirs")):
+        trace = [SimpleNamespace(filename=file) for file in files]
+        assert native.has_ours(trace, names) is has_ours_in_python(trace, names)
+    unknown = [SimpleNamespace(filename="unknown")]
+    with pytest.raises(KeyError):
+        native.has_ours(unknown, names)
+    with pytest.raises(AttributeError):
+        native.has_ours([3], names)
+    with pytest.raises(TypeError):
+        native.has_ours(names, names)  # type: ignore[arg-type]
 
 
 def test_it_is_known_by_the_text_that_it_is_built_of() -> None:

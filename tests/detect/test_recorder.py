@@ -138,7 +138,7 @@ class TestRecorder:
         assert taken < 3_000_000
         assert merge_notes(recorder.notes()) == [(often, 100_000, 200_000, 2), (other, 1, 5, 5)]
         assert not recorder.notes()
-        assert not recorder.any_seen
+        assert not recorder.noted
 
     def test_notes_that_all_differ_are_bounded_and_the_rest_is_counted(self) -> None:
         recorder = Recorder()

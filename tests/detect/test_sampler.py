@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pytest_truasync._detect import alarms, native, originals, sampler
 from pytest_truasync._detect.alarms import Alarm, Bell
 from pytest_truasync._detect.clocks import Wakes, Waking
+from pytest_truasync._detect.recorder import Recorder, ThreadWatch
 from pytest_truasync._detect.sampler import Sampler
 from pytest_truasync._detect.timers import Timer
 
@@ -208,13 +210,50 @@ class TestAlarmInC:
         assert told == sorted(told)
         assert told[-1] > 0
 
+    def test_it_puts_itself_off_while_all_wait_for_events(self) -> None:
+        """And rings when one has come back, or after a while."""
+        assert native.Alarm is not None
+        threads = native.Threads()
+        made = native.Alarm(threads, 1_000_000)
+        rung = threading.Event()
+        seen = []
+
+        def wait() -> None:
+            made.wait()
+            rung.set()
+
+        def wait_for_events(selector: Any, timeout: float) -> None:
+            made.set(1_000_000)
+            end = time.monotonic() + 10
+            while made.postponed_ns < 3_000_000 and time.monotonic() < end:
+                time.sleep(0.0001)
+            seen.append(rung.is_set())
+
+        def ask_for_events() -> None:
+            gate(None, 3.0)
+
+        waiting = threading.Thread(target=wait)
+        gate = native.gated("poll", threads, wait_for_events, print, time.perf_counter_ns, print)
+        watch = ThreadWatch(Recorder())
+        watch.poller, watch.renew_ns = ask_for_events.__code__, 1 << 62
+        threads[threading.get_ident()] = watch
+        waiting.start()
+        ask_for_events()
+        assert seen == [False]
+        assert rung.wait(10)
+        waiting.join()
+        made.set(1_000_000)
+        assert made.postponed_ns == 0
+
     def test_what_it_takes(self) -> None:
         with pytest.raises(TypeError):
             in_c().set("soon")  # type: ignore[arg-type]
         with pytest.raises(OverflowError):
             in_c().set(2**63)
-        with pytest.raises(TypeError, match="Alarm"):
-            native.Alarm(1)  # type: ignore[misc, call-arg]
+        kind: Any = native.Alarm
+        for wrong in ((1,), ({}, 1), (native.Threads(), 0)):
+            with pytest.raises(TypeError, match="Alarm"):
+                kind(*wrong)
 
     def test_it_is_what_is_used(self) -> None:
         assert type(alarms.alarm(time.perf_counter_ns)) is native.Alarm
@@ -244,6 +283,7 @@ class FakeAlarm:
     """Rings when the test says so."""
 
     switches = None
+    postponed_ns = 0
 
     def __init__(self) -> None:
         self.rings: queue.Queue[None] = queue.Queue()
@@ -270,7 +310,7 @@ class Bench:
         self.wanted = True
         self.rested = 0
         self.looks: queue.Queue[int] = queue.Queue()
-        monkeypatch.setattr(sampler, "alarm", lambda _: self.alarm)
+        monkeypatch.setattr(sampler, "alarm", lambda *_: self.alarm)
         self.sampler = Sampler(self.look, self.is_wanted, self.rest, TICK, lambda: self.now)
 
     def look(self, own: int, *, late_ns: int, why: Callable[[int], Waking]) -> None:
