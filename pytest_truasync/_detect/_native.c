@@ -31,7 +31,7 @@
 
 /* Names of attributes. */
 static PyObject *str_alarm, *str_asleep, *str_clock, *str_coro, *str_cr_code, *str_filename, *str_fresh_ns,
-    *str_lag, *str_lane, *str_looking,
+    *str_lag, *str_lane, *str_looking, *str_loops,
     *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback, *str_task, *str_tick_ns,
     *str_watch;
 
@@ -49,6 +49,7 @@ static const struct {
     {&str_lag, "lag"},
     {&str_lane, "_truasync_lane"},
     {&str_looking, "looking"},
+    {&str_loops, "loops"},
     {&str_over, "over"},
     {&str_parked, "parked"},
     {&str_renew_ns, "renew_ns"},
@@ -1292,8 +1293,11 @@ move_alarm(Alarm *alarm, int64_t pause_ns)
     if (alarm->due > now) {
         alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
         alarm->spared = 0;
-        alarm->postponed = 0;
     }
+    if (pause_ns <= 0) {
+        alarm->spared = MOST_SPARED; /* its thread is called, whoever is parked */
+    }
+    alarm->postponed = 0; /* also of what is due: who set it plans anew */
     if (alarm->due < alarm->until) {
         pthread_cond_signal(&alarm->moved);
     }
@@ -1728,7 +1732,8 @@ enter_young(Lane *lane, PyObject *known, PyObject *loop)
         && PyThreadState_Get()->c_traceobj == NULL
         && (tool = PyObject_CallNoArgs(ASK(lane, DEBUGGING_TOOL))) == Py_None
         && (lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag)) != NULL && lag != Py_None
-        && (sampler = PyObject_GetAttr(lag, str_sampler)) != NULL && !is_set(sampler, str_asleep)
+        && is_set(lag, str_loops) && (sampler = PyObject_GetAttr(lag, str_sampler)) != NULL
+        && !is_set(sampler, str_asleep)
         && (renew_ns_ = number_in(lag, str_renew_ns)) > 0
         && (tick_ns = number_in(lag, str_tick_ns)) > 0
         && (watch = known == Py_None ? copy_slots(ASK(lane, PROTOTYPE)) : Py_NewRef(known)) != NULL

@@ -92,15 +92,15 @@ class LagProbe:
     ) -> None:
         self._watch = watch
         self._reader = reader
-        self._loops = threshold_s is not None
+        self.loops = threshold_s is not None
+        """It looks at loops. As all else here that is public it is asked for by the part in C."""
         self._workers = workers
         self.threshold_ns = round((threshold_s or 0.1) * 1e9)
         self.tick_ns = min(
             LONGEST_TICK_NS, max(SHORTEST_TICK_NS, self.threshold_ns // TICKS_PER_THRESHOLD)
         )
         self.fresh_ns = self.tick_ns // 2
-        """The clocks of a thread that were read so lately are as good as new. As all else here that
-        is public it is asked for by the part in C."""
+        """The clocks of a thread that were read so lately are as good as new."""
         self.renew_ns = self.tick_ns * 3 // 4
         """A loop of asyncio's that comes round says so no more often than this. Others do twice as
         often, and are looked at twice as soon: nobody knows when their steps began."""
@@ -124,7 +124,7 @@ class LagProbe:
 
     def install(self, patches: PatchStack) -> None:
         """Follow the threads that are watched from now on."""
-        if not (self._loops or self._workers) or not _gil():
+        if not (self.loops or self._workers) or not _gil():
             return
         self._off = False
         self._watch.lag = self
@@ -161,11 +161,11 @@ class LagProbe:
     @property
     def unavailable(self) -> tuple[str, ...]:
         """What cannot be seen on this platform, in words."""
-        if not (self._loops or self._workers):
+        if not (self.loops or self._workers):
             return ()
         if not _gil():
             return ("stalls of the loop (no GIL: frames of other threads cannot be read)",)
-        if not self._loops:
+        if not self.loops:
             return ()
         if not has_thread_clock():
             return ("stalls while other threads compute (no CPU clock of a thread)",)
@@ -178,7 +178,7 @@ class LagProbe:
     def begin(self, watch: ThreadWatch) -> None:
         """Take the calling thread under the sampler."""
         loop = watch.loop
-        if self._off or not (self._workers if loop is None else self._loops):
+        if self._off or not (self._workers if loop is None else self.loops):
             return
         if loop is None:  # most work is done before anybody looks
             if self.sampler.asleep:
@@ -251,7 +251,7 @@ class LagProbe:
 
     def resume(self, watch: ThreadWatch) -> None:
         """Go on with the calling thread, which was not under the sampler for a while."""
-        subject: Subject | None = watch.subject
+        subject = self._subject_of(watch)
         if subject is None:
             return
         if self.sampler.asleep:
@@ -401,6 +401,13 @@ class LagProbe:
         began: Clocks | Begun | None = watch.began
         if known is not None or began is None:
             return known
+        try:
+            return self._make_subject(watch, began)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+            return None
+
+    def _make_subject(self, watch: ThreadWatch, began: Clocks | Begun) -> Subject | None:
         made: Subject
         clocks = ThreadClocks(self.clock, began.cpu_clock)
         if isinstance(began, Begun):

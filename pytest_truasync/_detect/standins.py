@@ -92,7 +92,7 @@ _has_ours: Final = native.has_ours or has_ours_in_python
 def without_us(made: Made) -> Made:
     """Return a task or handle; in debug mode it tells where it was made, and that was not here."""
     trace = getattr(made, "_source_traceback", None)
-    if trace and _has_ours(trace, _not_ours):
+    if isinstance(trace, list) and trace and _has_ours(trace, _not_ours):
         trace[:] = compress(trace, map(_not_ours.__getitem__, map(_filename, trace)))
     return made
 

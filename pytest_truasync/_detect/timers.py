@@ -48,8 +48,8 @@ class Timer:
     """
 
     switches = None
-    postponed_ns = 0
     """Its thread sleeps once for each time that it rings."""
+    postponed_ns = 0
 
     def __init__(self) -> None:
         if not sys.platform.startswith("linux") or sys.maxsize < 2**32 or originals.sigwait is None:

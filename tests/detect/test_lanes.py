@@ -64,7 +64,7 @@ class Guard:
 class Bench:
     """The probes of loops and of their lag, whose sampler is awake and looks at nothing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, threshold_s: float | None = 60) -> None:
         reader = FrameReader(FileSorter(root))
         self.recorder = Recorder()
         self.watch = Watch(self.recorder)
@@ -73,7 +73,7 @@ class Bench:
         self.lag = LagProbe(
             self.watch,
             reader,
-            threshold_s=60,  # a tick that does not come
+            threshold_s=threshold_s,
             workers=True,
             origin=lambda _: None,
             guard=Guard(),
@@ -533,6 +533,25 @@ class TestLoops:
         assert in_thread(run).steps.loop is None
         assert bench.entered[-1] is None
         assert bench.watch.threads == {}
+
+    @BOTH
+    def test_where_only_workers_are_looked_at(
+        self, tmp_path: Path, loops: list[Any], way: str
+    ) -> None:
+        bench = Bench(tmp_path, threshold_s=None)
+        setter = bench.setter(way)
+
+        def run() -> tuple[Any, ...]:
+            setter(loops[0])
+            watch = bench.watch.threads[threading.get_ident()]
+            seen = watch.began, watch.subject, bench.lag._subject_of(watch)
+            setter(None)
+            return seen
+
+        try:
+            assert in_thread(run) == (None, None, None)
+        finally:
+            bench.patches.close()
 
     @BOTH
     def test_what_runs_no_loop_is_let_be(self, bench: Bench, way: str) -> None:

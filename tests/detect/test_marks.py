@@ -8,6 +8,7 @@ import warnings
 import weakref
 from types import FrameType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -126,3 +127,5 @@ def test_debug_traces_lose_our_entries_alone() -> None:
     assert without_us(task) is task
     assert task._source_traceback == [theirs, theirs]
     assert without_us(3) == 3
+    for odd in (mock.MagicMock(), mock.Mock(), SimpleNamespace(_source_traceback=(ours,))):
+        assert without_us(odd) is odd

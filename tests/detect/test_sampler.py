@@ -245,6 +245,35 @@ class TestAlarmInC:
         made.set(1_000_000)
         assert made.postponed_ns == 0
 
+    def test_who_is_to_end_is_called_whoever_waits(self) -> None:
+        """Also where it was due already, and would put itself off."""
+        assert native.Alarm is not None
+        threads = native.Threads()
+        rested = threading.Event()
+        made = Sampler(
+            *(lambda *_, **__: None, lambda: True, rested.set, TICK, time.perf_counter_ns),
+            threads,
+        )
+        stopped = []
+
+        def wait_for_events(selector: Any, timeout: float) -> None:
+            made.start()
+            alarm: Any = made.alarm
+            end = time.monotonic() + 10
+            while alarm.postponed_ns == 0 and time.monotonic() < end:
+                time.sleep(0.0001)
+            stopped.append(made.stop())
+
+        def ask_for_events() -> None:
+            gate(None, 3.0)
+
+        gate = native.gated("poll", threads, wait_for_events, print, time.perf_counter_ns, print)
+        watch = ThreadWatch(Recorder())
+        watch.poller, watch.renew_ns = ask_for_events.__code__, 1 << 62
+        threads[threading.get_ident()] = watch
+        ask_for_events()
+        assert stopped == [True]
+
     def test_what_it_takes(self) -> None:
         with pytest.raises(TypeError):
             in_c().set("soon")  # type: ignore[arg-type]
