@@ -112,7 +112,7 @@ class Detector:
         self._patches = PatchStack()
         self._imports = ImportHooks(self.broken)
         self._faults: dict[str, BaseException] = {}
-        self._untold: tuple[str, ...] = ()
+        self._untold: list[str] = []
         reader = self.reader = FrameReader(FileSorter(root, packages))
         own = tuple(targets)
         base = base_table([target.name for target in own])
@@ -158,6 +158,12 @@ class Detector:
             guard=self,
             clock=clock,
         )
+        seen = self._recorder
+        self._news = (
+            *(seen.noted, seen.groups, seen.ready),
+            *(self._offloads.used_pools, self._lag.over, self._faults, self._untold),
+        )
+        """What is there to drain, each of them the same for good."""
         self._drivers = DriverProbe(self._calls, self._watch, reader, drivers)
 
     def install(self) -> None:
@@ -174,7 +180,7 @@ class Detector:
             if self._calls.needs_audit:
                 self._listen(patches)
             _watch_forks()
-            self._untold = self.unavailable
+            self._untold.extend(self.unavailable)
             _running.add(self)
         except BaseException:
             patches.close()
@@ -216,17 +222,8 @@ class Detector:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to drain and no pool to tell of, as after most tests."""
-        seen = self._recorder
-        return not (  # asked four times for each test
-            seen.noted
-            or seen.groups
-            or seen.ready
-            or self._offloads.used_pools
-            or self._lag.over
-            or self._faults
-            or self._untold
-            or (self._watch.threads and self._watch.any_open())
-        )
+        # Asked four times for each test.
+        return not (any(self._news) or (self._watch.threads and self._watch.any_open()))
 
     def drain(self, test: str, when: Phase) -> list[Observation]:
         """Return what was seen since the last time, of one phase of one test, but for notes."""
@@ -301,7 +298,7 @@ class Detector:
     def _health(self, test: str, when: Phase) -> list[Observation]:
         if not (self._faults or self._untold or self._recorder.dropped):
             return []
-        faults, self._faults = self._faults, {}
+        faults = {probe: self._faults.pop(probe) for probe in list(self._faults)}
         seen = [
             Observation(
                 code="TRU903",
@@ -314,7 +311,8 @@ class Detector:
             )
             for probe, error in faults.items()
         ]
-        lacking, self._untold = self._untold, ()
+        lacking = list(self._untold)
+        self._untold.clear()
         seen += [
             Observation(
                 code="TRU904",

@@ -651,8 +651,10 @@ class OffloadProbe:
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""
-        pools, self.used_pools = self.used_pools, {}
-        return [use for pool in list(pools) if (use := pool.take()) is not None]
+        pools = list(self.used_pools)
+        for pool in pools:  # one that is used from here on comes back
+            self.used_pools.pop(pool, None)
+        return [use for pool in pools if (use := pool.take()) is not None]
 
 
 def _library_frame(stack: Stack) -> FrameType | None:

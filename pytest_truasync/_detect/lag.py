@@ -560,7 +560,8 @@ class LagProbe:
 
     def _report(self) -> None:
         """Name the lines of the stays that were too long."""
-        over, self.over = self.over, []
+        over = list(self.over)
+        self.over.clear()
         for stay, lasted in over:
             found = blame(self._reader, stay.places.values())
             if found is not None and found.target != "gc.collect":

@@ -312,13 +312,14 @@ class Recorder:
             source: gives a line its text.
         """
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
-        groups, self.groups = self.groups, {}
-        ready, self.ready = self.ready, {}
+        groups, ready = list(self.groups.values()), list(self.ready.values())
+        self.groups.clear()
+        self.ready.clear()
         if held:
             originals.release(self._mutex)
-        for group in groups.values():
+        for group in groups:
             yield group_observation(group, test, when, source)
-        for alike in ready.values():
+        for alike in ready:
             seen, _ = merge_observations(alike)
             yield _sourced(seen, source)._replace(test=test, when=when)
 
