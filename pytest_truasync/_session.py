@@ -167,10 +167,8 @@ class Session:
     def hold(self, when: Phase) -> None:
         """Keep what a phase has brought until the test has run."""
         detector = self._detector
-        if detector is not None and not detector.idle:
-            self._take(detector, when)
-
-    def _take(self, detector: Detector, when: Phase) -> None:
+        if detector is None or detector.idle:
+            return
         self._held += detector.drain(self._test, when)
         if notes := detector.notes():
             self._held_notes.append((when, notes))
@@ -190,8 +188,7 @@ class Session:
         detector = self._detector
         if detector is None:
             return None, ""
-        if not detector.idle:
-            self._take(detector, when)
+        self.hold(when)
         heard = self._held or self._held_notes or self._held_pools
         if not (ran or heard):
             return None, ""

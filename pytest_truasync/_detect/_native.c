@@ -4,7 +4,7 @@
    calls.py: that the call is let through. Whatever it is not sure of goes to the wrapper, which
    decides from scratch. A Lane does so for a wrapper of a function in Python. TaskNoter does as
    `LoopProbe._note_task`, stack_key as `stack_key_in_python`.
-   Who changes one changes both; tests/detect/test_native.py compares them. */
+   Who changes one changes both; tests/detect/test_native.py and test_lanes.py compare them. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -1628,6 +1628,28 @@ is_set(PyObject *object, PyObject *name)
     return set != 0;
 }
 
+/* Put what is known of the calling thread in, or take it out where it is NULL. */
+static int
+put_here(PyObject *threads, PyObject *watch)
+{
+    PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    int put = number == NULL ? -1 : threads_set(threads, number, watch);
+    Py_XDECREF(number);
+    return put;
+}
+
+/* Return the sampler, and the probe that it is of, new references; NULL where it sleeps or there is none. */
+static PyObject *
+awake_sampler(Lane *lane, PyObject **lag)
+{
+    *lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag);
+    PyObject *sampler = *lag == NULL || *lag == Py_None ? NULL : PyObject_GetAttr(*lag, str_sampler);
+    if (sampler != NULL && is_set(sampler, str_asleep)) {
+        Py_CLEAR(sampler);
+    }
+    return sampler;
+}
+
 /* Return the time, an int, if the thread can go on with what is known of it: `begin_again` in lag.py. */
 static PyObject *
 time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
@@ -1635,13 +1657,8 @@ time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
     if (slot_is(steps, &kind_of, (PyObject *)Py_TYPE(loop)) != 1) {
         return NULL;
     }
-    PyObject *lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag);
-    if (lag == NULL || lag == Py_None) {
-        Py_XDECREF(lag);
-        return NULL;
-    }
-    PyObject *sampler = PyObject_GetAttr(lag, str_sampler), *now = NULL;
-    if (sampler != NULL && !is_set(sampler, str_asleep)) {
+    PyObject *lag, *sampler = awake_sampler(lane, &lag), *now = NULL;
+    if (sampler != NULL) {
         long long fresh = number_in(lag, str_fresh_ns);
         PyObject *reading = read_slot(subject, &last);
         if (fresh >= 0 && reading != NULL && PyTuple_Check(reading) && PyTuple_GET_SIZE(reading) > 0
@@ -1655,7 +1672,7 @@ time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
         Py_XDECREF(reading);
     }
     Py_XDECREF(sampler);
-    Py_DECREF(lag);
+    Py_XDECREF(lag);
     return now;
 }
 
@@ -1724,33 +1741,28 @@ look_later(Lane *lane, PyObject *sampler, long long tick_ns)
 static int
 enter_young(Lane *lane, PyObject *known, PyObject *loop)
 {
-    PyObject *tool = NULL, *lag = NULL, *sampler = NULL, *begun = NULL, *renew = NULL, *number = NULL;
-    PyObject *watch = NULL, *threads = ASK(lane, LOOP_THREADS);
+    PyObject *tool = NULL, *lag = NULL, *sampler = NULL, *begun = NULL, *renew = NULL, *watch = NULL;
     long long wall_ns, renew_ns_, tick_ns;
     int entered = 0;
     if (PyType_IsSubtype(Py_TYPE(loop), (PyTypeObject *)ASK(lane, LOOP_TYPE))
         && PyThreadState_Get()->c_traceobj == NULL
         && (tool = PyObject_CallNoArgs(ASK(lane, DEBUGGING_TOOL))) == Py_None
-        && (lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag)) != NULL && lag != Py_None
-        && is_set(lag, str_loops) && (sampler = PyObject_GetAttr(lag, str_sampler)) != NULL
-        && !is_set(sampler, str_asleep)
+        && (sampler = awake_sampler(lane, &lag)) != NULL && is_set(lag, str_loops)
         && (renew_ns_ = number_in(lag, str_renew_ns)) > 0
         && (tick_ns = number_in(lag, str_tick_ns)) > 0
         && (watch = known == Py_None ? copy_slots(ASK(lane, PROTOTYPE)) : Py_NewRef(known)) != NULL
         && (begun = clocks_of_young(lane, lag, watch, &wall_ns)) != NULL
         && (renew = PyLong_FromLongLong(wall_ns + renew_ns_)) != NULL
-        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL
         && look_later(lane, sampler, tick_ns)) {
         entered = (watch != known && PyObject_SetAttr(ASK(lane, HERE), str_watch, watch) < 0)
                           || write_slot(watch, &loop_now, loop) < 0
                           || write_slot(watch, &poller, ASK(lane, ROUND)) < 0
                           || write_slot(watch, &began, begun) < 0
                           || write_slot(watch, &renew_ns, renew) < 0
-                          || threads_set(threads, number, watch) < 0
+                          || put_here(ASK(lane, LOOP_THREADS), watch) < 0
                       ? -1
                       : 1;
     }
-    Py_XDECREF(number);
     Py_XDECREF(renew);
     Py_XDECREF(begun);
     Py_XDECREF(watch);
@@ -1782,7 +1794,7 @@ enter_again(Lane *lane, PyObject *loop)
     if (PyDict_GET_SIZE(ASK(lane, TASKS)) > PyLong_AsLong(ASK(lane, FEW))) {
         return 0; /* it is time to sweep */
     }
-    PyObject *subject = NULL, *steps = NULL, *now = NULL, *explained = NULL, *number = NULL;
+    PyObject *subject = NULL, *steps = NULL, *now = NULL, *explained = NULL;
     int entered = 0;
     PyObject *watch = PyObject_GetAttr(ASK(lane, HERE), str_watch);
     if (watch != NULL && watch != Py_None) {
@@ -1793,9 +1805,8 @@ enter_again(Lane *lane, PyObject *loop)
     }
     else if (watch != NULL && (steps = read_slot(subject, &steps_of)) != NULL && steps != Py_None
         && (now = time_to_go_on(lane, subject, steps, loop)) != NULL
-        && (explained = read_slot(watch, &explained_ns)) != NULL
-        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL) {
-        entered = write_slot(watch, &loop_now, loop) < 0 || threads_set(threads, number, watch) < 0
+        && (explained = read_slot(watch, &explained_ns)) != NULL) {
+        entered = write_slot(watch, &loop_now, loop) < 0 || put_here(threads, watch) < 0
                           || write_slot(subject, &resumed_ns, now) < 0
                           || write_slot(subject, &explained_before_ns, explained) < 0
                           || write_slot(steps, &loop_read, loop) < 0
@@ -1803,7 +1814,6 @@ enter_again(Lane *lane, PyObject *loop)
                       ? -1
                       : 1;
     }
-    Py_XDECREF(number);
     Py_XDECREF(explained);
     Py_XDECREF(now);
     Py_XDECREF(steps);
@@ -1843,21 +1853,19 @@ leave_again(Lane *lane)
         return found < 0 ? -1 : 1;
     }
     Py_INCREF(watch);
-    PyObject *subject = read_slot(watch, &subject_now), *steps = NULL, *number = NULL;
+    PyObject *subject = read_slot(watch, &subject_now), *steps = NULL;
     int left = 0;
     if (subject != NULL && slot_is(watch, &loop_now, Py_None) == 0
         && slot_is(watch, &call_now, Py_None) == 1 && slot_is(watch, &below, Py_None) == 1
-        && is_left_alone(lane, subject, &steps)
-        && (number = PyLong_FromUnsignedLong(PyThread_get_thread_ident())) != NULL) {
+        && is_left_alone(lane, subject, &steps)) {
         left = write_slot(watch, &began, Py_None) < 0
                        || (steps != NULL && (write_slot(watch, &subject_now, Py_None) < 0
                                   || write_slot(steps, &loop_read, Py_None) < 0))
-                       || threads_set(threads, number, NULL) < 0
+                       || put_here(threads, NULL) < 0
                        || write_slot(watch, &loop_now, Py_None) < 0
                    ? -1
                    : 1;
     }
-    Py_XDECREF(number);
     Py_XDECREF(steps);
     Py_XDECREF(subject);
     Py_DECREF(watch);
