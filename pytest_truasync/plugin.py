@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -110,6 +110,8 @@ class Hooks:
         self._session = session
         self._settings = session.settings
         self._stopped = False
+        self._judged = True
+        """The run is not one that ended before it began."""
         self.failed: set[str] = set()
         """Tests that may not have come to what their permissions are for."""
         session.travels = hasattr(config, "workerinput")
@@ -129,9 +131,23 @@ class Hooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Read the markers of what will run: a wrong one stops the run before any test."""
+        """Read the markers of what will run: wrong ones stop the run before any test."""
+        wrong = []
         for item in items:
-            self._permissions_of(item, require_reason=self._settings.require_reason)
+            try:
+                self._permissions_of(item, require_reason=self._settings.require_reason)
+            except pytest.UsageError as error:
+                wrong.append(str(error))
+        if wrong and self._session.travels:  # a worker cannot stop the run
+            self._config.workeroutput["truasync_wrong"] = wrong  # type: ignore[attr-defined]
+            items.clear()
+        elif wrong:
+            self._stop(wrong)
+
+    def _stop(self, wrong: list[str]) -> NoReturn:
+        """Stop the run, for markers that nobody can judge by."""
+        self._judged = False
+        raise pytest.UsageError(*dict.fromkeys(wrong))
 
     def pytest_deselected(self) -> None:
         """Note that not every test will run."""
@@ -200,14 +216,17 @@ class Hooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Note what a worker of pytest-xdist has left out."""
+        """Note what a worker of pytest-xdist has left out, and what it could not begin for."""
         told = getattr(node, "workeroutput", None) or {}
+        if wrong := told.get("truasync_wrong"):
+            self._stop(wrong)
         self._stopped = self._stopped or told.get("truasync_stopped", True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the section after the failures."""
-        self._session.speak(terminalreporter, self._config.get_verbosity())
+        if self._judged:
+            self._session.speak(terminalreporter, self._config.get_verbosity())
 
     def pytest_unconfigure(self) -> None:
         """Put everything back."""

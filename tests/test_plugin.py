@@ -382,6 +382,34 @@ class TestXdist:
         assert reports[0] == reports[1]
         assert reports[0]["run"]["tests"] == 9
 
+    @pytest.mark.parametrize("workers", ["0", "2"])
+    def test_wrong_markers_stop_the_run_by_name(
+        self, pytester: pytest.Pytester, workers: str
+    ) -> None:
+        pytest.importorskip("xdist")
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.allow_blocking("TRU999")
+            async def test_rule():
+                pass
+
+            @pytest.mark.allow_blocking(raeson="a typo")
+            async def test_argument():
+                pass
+
+            def test_fine():
+                pass
+            """
+        )
+        result = run(pytester, "--truasync", "-n", workers)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: *::test_rule: *TRU999*", "ERROR: *::test_argument: *raeson*"])
+        assert len([line for line in result.errlines if "ERROR" in line]) == 2
+        result.stdout.no_fnmatch_line("*INTERNALERROR*")
+        result.stdout.no_fnmatch_line("truasync: no violations")
+
     def test_a_crashed_worker_loses_its_running_test_alone(self, pytester: pytest.Pytester) -> None:
         pytest.importorskip("xdist")
         pytester.makepyfile(
