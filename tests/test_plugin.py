@@ -405,7 +405,9 @@ class TestXdist:
         )
         result = run(pytester, "--truasync", "-n", workers)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["ERROR: *::test_rule: *TRU999*", "ERROR: *::test_argument: *raeson*"])
+        result.stderr.fnmatch_lines(
+            ["ERROR: *::test_rule: *TRU999*", "ERROR: *::test_argument: *raeson*"]
+        )
         assert len([line for line in result.errlines if "ERROR" in line]) == 2
         result.stdout.no_fnmatch_line("*INTERNALERROR*")
         result.stdout.no_fnmatch_line("truasync: no violations")

@@ -133,7 +133,8 @@ class Detector:
             offload_codes=offload_codes,
             origin=self._loops.origin,
             waited_at=self._lag.waited_at,
-            file_work=files.name_of,
+            files=files,
+            noter=self._loops.noter,
             guard=self,
             clock=clock,
         )
@@ -229,7 +230,7 @@ class Detector:
         """Return what was seen since the last time, of one phase of one test, but for notes."""
         if self._watch.threads:
             self._watch.settle()
-            self._offloads.settle()
+            self._offloads.settle(when)
             self._lag.settle()
         seen = list(self._recorder.drain(test, when, self.reader.with_source))
         seen.extend(self._health(test, when))

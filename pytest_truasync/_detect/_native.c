@@ -30,33 +30,45 @@
 #endif
 
 /* Names of attributes. */
-static PyObject *str_alarm, *str_asleep, *str_clock, *str_coro, *str_cr_code, *str_filename, *str_fresh_ns,
-    *str_lag, *str_lane, *str_looking, *str_loops,
-    *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback, *str_task, *str_tick_ns,
-    *str_watch;
+static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro, *str_cr_code,
+    *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking, *str_loops,
+    *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback,
+    *str_sync_fn, *str_task, *str_tick_ns, *str_track, *str_watch;
 
 static const struct {
     PyObject **place;
     const char *name;
 } strings[] = {
     {&str_alarm, "alarm"},
+    {&str_append, "append"},
+    {&str_args, "args"},
     {&str_asleep, "asleep"},
+    {&str_begin, "begin"},
     {&str_clock, "clock"},
+    {&str_closed, "_closed"},
     {&str_coro, "coro"},
     {&str_cr_code, "cr_code"},
+    {&str_doing, "doing"},
+    {&str_end, "end"},
     {&str_filename, "filename"},
     {&str_fresh_ns, "fresh_ns"},
+    {&str_func, "func"},
     {&str_lag, "lag"},
     {&str_lane, "_truasync_lane"},
     {&str_looking, "looking"},
     {&str_loops, "loops"},
+    {&str_note, "note"},
+    {&str_off, "_off"},
+    {&str_origin, "_origin"},
     {&str_over, "over"},
     {&str_parked, "parked"},
     {&str_renew_ns, "renew_ns"},
     {&str_sampler, "sampler"},
     {&str_source_traceback, "_source_traceback"},
+    {&str_sync_fn, "sync_fn"},
     {&str_task, "task"},
     {&str_tick_ns, "tick_ns"},
+    {&str_track, "_track"},
     {&str_watch, "watch"},
 };
 
@@ -73,6 +85,10 @@ typedef struct {
 #define WATCH "ThreadWatch"
 #define SUBJECT "Subject"
 #define STEPS "StepReader"
+#define HANDOVER "Handover"
+#define OFFLOAD "Offload"
+#define OFFLOADED "Offloaded"
+#define POOL "Pool"
 
 static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
             explained_ns = {WATCH, "explained_ns"}, loop_now = {WATCH, "loop"},
@@ -82,11 +98,32 @@ static Slot explained_before_ns = {SUBJECT, "explained_ns"}, last = {SUBJECT, "l
             resumed_ns = {SUBJECT, "resumed_ns"}, stay = {SUBJECT, "stay"},
             steps_of = {SUBJECT, "steps"};
 static Slot kind_of = {STEPS, "kind"}, loop_read = {STEPS, "loop"};
+static Slot handed_at = {HANDOVER, "site"}, handed_near = {HANDOVER, "fallback"}, last_said = {HANDOVER, "last"},
+            loops_own = {HANDOVER, "loops_own"};
+static Slot work_called = {OFFLOAD, "called"}, work_explained_ns = {OFFLOAD, "explained_ns"},
+            work_function = {OFFLOAD, "function"}, work_groups = {OFFLOAD, "groups"},
+            work_handover = {OFFLOAD, "handover"}, work_hosted = {OFFLOAD, "hosted"}, work_noted = {OFFLOAD, "noted"},
+            work_number = {OFFLOAD, "number"}, work_permission = {OFFLOAD, "permission"},
+            work_pool = {OFFLOAD, "pool"}, work_site = {OFFLOAD, "site"},
+            work_submitted_ns = {OFFLOAD, "submitted_ns"}, work_told = {OFFLOAD, "told"},
+            work_touched = {OFFLOAD, "touched"};
+static Slot given_function = {OFFLOADED, "_function"}, given_runner = {OFFLOADED, "_runner"},
+            given_work = {OFFLOADED, "work"};
+static Slot pool_calls = {POOL, "calls"}, pool_capacity = {POOL, "capacity"}, pool_key = {POOL, "key"},
+            pool_longest_ns = {POOL, "longest_wait_ns"}, pool_most_queued = {POOL, "peak_queued"},
+            pool_most_running = {POOL, "peak_running"}, pool_permission = {POOL, "permission"},
+            pool_running = {POOL, "running"}, pool_site = {POOL, "site"},
+            pool_total_ns = {POOL, "total_wait_ns"}, pool_waiting = {POOL, "waiting"};
+static Slot sink = {WATCH, "sink"};
 static Slot stands_for = {"module", "__call__"};
 static Slot *const slots_read[] = {
     &began, &below, &busy, &call_now, &explained_ns, &loop_now, &poller, &renew_ns, &rested, &subject_now,
     &work, &explained_before_ns, &last, &resumed_ns, &stay, &steps_of, &kind_of, &loop_read,
-    &stands_for,
+    &handed_at, &handed_near, &last_said, &loops_own, &work_called, &work_explained_ns, &work_function,
+    &work_groups, &work_handover, &work_hosted, &work_noted, &work_number, &work_permission, &work_pool, &work_site,
+    &work_submitted_ns, &work_told, &work_touched, &given_function, &given_runner, &given_work, &pool_calls,
+    &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
+    &pool_running, &pool_site, &pool_total_ns, &pool_waiting, &sink, &stands_for,
 };
 
 /* Return an attribute of an object, a new reference; of one of the type that is known, at once. */
@@ -111,6 +148,26 @@ write_slot(PyObject *object, const Slot *slot, PyObject *value)
         return 0;
     }
     return PyObject_SetAttr(object, slot->name, value);
+}
+
+/* Read and set attributes that are numbers. 0, or -1. */
+
+static int
+slot_number(PyObject *object, const Slot *slot, long long *number)
+{
+    PyObject *value = read_slot(object, slot);
+    *number = value == NULL ? -1 : PyLong_AsLongLong(value);
+    Py_XDECREF(value);
+    return *number == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+set_number(PyObject *object, const Slot *slot, long long number)
+{
+    PyObject *value = PyLong_FromLongLong(number);
+    int set = value == NULL ? -1 : write_slot(object, slot, value);
+    Py_XDECREF(value);
+    return set;
 }
 
 /* Tell whether an attribute is the one thing: 1 or 0, or -1. */
@@ -187,6 +244,22 @@ monotonic_ns(void)
 }
 
 #endif
+
+/* Read a clock of nanoseconds. 0, or -1. */
+static inline int
+read_clock(PyObject *clock, long long *ns)
+{
+#ifdef __linux__
+    if (clock == perf_counter_ns) { /* the same without an object for the answer */
+        *ns = monotonic_ns();
+        return 0;
+    }
+#endif
+    PyObject *now = PyObject_CallNoArgs(clock);
+    *ns = now == NULL ? -1 : PyLong_AsLongLong(now);
+    Py_XDECREF(now);
+    return *ns == -1 && PyErr_Occurred() ? -1 : 0;
+}
 
 /* -- Threads: the dict that tells which threads are watched, made for one question, asked at each
    call that comes by a gate: what is known of the calling thread? Each thread keeps its answer until
@@ -344,7 +417,7 @@ typedef struct {
     PyObject *threads;  /* Threads: number of a thread -> what is known of it while it is watched */
     PyObject *original;
     PyObject *wrapper;
-    PyObject *ask[3];   /* what else tells that a call may pass; by kind */
+    PyObject *ask[6];   /* what else tells that a call may pass; by kind */
 } Gate;
 
 /* Each kind has a question: 1 where the call may pass, 0 where it is the wrapper's, -1 on error.
@@ -434,6 +507,88 @@ static PyObject *
 gate_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     return pass_or_wrap((Gate *)self, args, nargsf, kwnames, ask_call);
+}
+
+/* -- kind "light", as "call", and in work that was taken off a loop it takes its time and its name, as `_wrap_call` does
+   for what threads are for */
+
+/* Tell whether this is a path of a file that the kernel does not make up in memory, as far as its begin tells. */
+static int
+is_on_disk(PyObject *path)
+{
+    Py_ssize_t length;
+    const char *text = PyUnicode_CheckExact(path) ? PyUnicode_AsUTF8AndSize(path, &length) : NULL;
+    if (text == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    return strncmp(text, "/dev", 4) != 0 && strncmp(text, "/proc", 5) != 0 && strncmp(text, "/sys", 4) != 0;
+}
+
+/* Note that a call was made in the work: `Offload.touch`. 0, or -1. */
+static int
+touch(PyObject *doing, PyObject *name)
+{
+    PyObject *touched = read_slot(doing, &work_touched), *more = NULL;
+    if (touched == NULL || !PyTuple_Check(touched)) {
+        Py_XDECREF(touched);
+        return -1;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(touched);
+    int known = count >= 3;
+    for (Py_ssize_t each = 0; each < count && !known; each++) {
+        known = PyTuple_GET_ITEM(touched, each) == name;
+    }
+    int failed = 0;
+    if (!known) {
+        more = PyTuple_New(count + 1);
+        for (Py_ssize_t each = 0; more != NULL && each < count; each++) {
+            PyTuple_SET_ITEM(more, each, Py_NewRef(PyTuple_GET_ITEM(touched, each)));
+        }
+        if (more != NULL) {
+            PyTuple_SET_ITEM(more, count, Py_NewRef(name));
+        }
+        failed = more == NULL || write_slot(doing, &work_touched, more) < 0;
+        Py_XDECREF(more);
+    }
+    Py_DECREF(touched);
+    return failed ? -1 : 0;
+}
+
+static PyObject *
+gate_light(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    enum { NAME = 3, CLOCK, BY_PATH };
+    Gate *gate = (Gate *)self;
+    PyObject *watch, *doing = NULL, *result = NULL;
+    int found = find_watch(gate, &watch);
+    if (found <= 0) {
+        return found < 0 ? NULL : pass(gate, args, nargsf, kwnames);
+    }
+    long long started_ns, ended_ns, explained;
+    int may_pass = ask_call(gate, watch, args, nargsf, kwnames);
+    if (may_pass == 0 && (doing = read_slot(watch, &work)) != NULL && doing != Py_None
+        && (gate->ask[BY_PATH] != Py_True
+            || (PyVectorcall_NARGS(nargsf) > 0 && is_on_disk(args[0])))
+        && touch(doing, gate->ask[NAME]) == 0 && read_clock(gate->ask[CLOCK], &started_ns) == 0) {
+        result = pass(gate, args, nargsf, kwnames);
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        if (read_clock(gate->ask[CLOCK], &ended_ns) < 0
+            || slot_number(doing, &work_explained_ns, &explained) < 0
+            || set_number(doing, &work_explained_ns, explained + ended_ns - started_ns) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_Restore(type, error, traceback);
+    }
+    else if (may_pass >= 0) {
+        PyErr_Clear();
+        PyObject *function = may_pass ? gate->original : gate->wrapper;
+        result = PyObject_Vectorcall(function, args, nargsf, kwnames);
+    }
+    Py_XDECREF(doing);
+    Py_DECREF(watch);
+    return result;
 }
 
 /* -- kind "lock", as `_wrap_lock`: a free one is taken at once */
@@ -534,20 +689,11 @@ is_due(Gate *gate, PyObject *watch, PyObject **now)
         PyErr_Clear(); /* for ever */
         return 0;
     }
-#ifdef __linux__
-    if (gate->ask[0] == perf_counter_ns) { /* the same without an object for the answer */
-        now_ns = monotonic_ns();
-        *now = now_ns < due_ns ? NULL : PyLong_FromLongLong(now_ns);
-        return now_ns < due_ns ? 0 : *now == NULL ? -1 : 1;
+    if (read_clock(gate->ask[0], &now_ns) < 0) {
+        return -1;
     }
-#endif
-    *now = PyObject_CallNoArgs(gate->ask[0]);
-    now_ns = *now == NULL ? -1 : PyLong_AsLongLong(*now);
-    int due = now_ns == -1 && PyErr_Occurred() ? -1 : now_ns >= due_ns;
-    if (due <= 0) {
-        Py_CLEAR(*now);
-    }
-    return due;
+    *now = now_ns < due_ns ? NULL : PyLong_FromLongLong(now_ns);
+    return now_ns < due_ns ? 0 : *now == NULL ? -1 : 1;
 }
 
 static PyObject *
@@ -633,20 +779,20 @@ static const struct {
     vectorcallfunc call;
     Py_ssize_t asks;
 } kinds[] = {
-    {"plain", gate_plain, 0},   {"call", gate_call, 3}, {"lock", gate_lock, 1},
-    {"socket", gate_socket, 1}, {"poll", gate_poll, 2},
+    {"plain", gate_plain, 0}, {"call", gate_call, 3},     {"light", gate_light, 6},
+    {"lock", gate_lock, 1},   {"socket", gate_socket, 1}, {"poll", gate_poll, 2},
 };
 
 static PyObject *
 gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     const char *kind;
-    PyObject *threads, *original, *wrapper, *ask[] = {Py_None, Py_None, Py_None};
+    PyObject *threads, *original, *wrapper, *ask[] = {Py_None, Py_None, Py_None, Py_None, Py_None, Py_None};
     if (!takes_no_names("Gate", kwargs)) {
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "sO!OO|OOO:Gate", &kind, &PyDict_Type, &threads, &original,
-                          &wrapper, &ask[0], &ask[1], &ask[2])) {
+    if (!PyArg_ParseTuple(args, "sO!OO|OOOOOO:Gate", &kind, &PyDict_Type, &threads, &original,
+                          &wrapper, &ask[0], &ask[1], &ask[2], &ask[3], &ask[4], &ask[5])) {
         return NULL;
     }
     if (!is_threads(threads)) {
@@ -665,7 +811,7 @@ gate_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_ValueError, "no gate of the kind '%s'", kind);
         return NULL;
     }
-    if (PyTuple_GET_SIZE(args) != 4 + asks || (call == gate_call && !PyDict_Check(ask[0]))) {
+    if (PyTuple_GET_SIZE(args) != 4 + asks || ((call == gate_call || call == gate_light) && !PyDict_Check(ask[0]))) {
         PyErr_Format(PyExc_TypeError, "not what a gate of the kind '%s' asks", kind);
         return NULL;
     }
@@ -1457,6 +1603,71 @@ static PyType_Spec alarm_spec = {
 
 #endif /* __linux__ */
 
+/* -- what lanes and offloads share */
+
+#define ASK(of, each) PyTuple_GET_ITEM((of)->asks, each)
+
+#if PY_VERSION_HEX >= 0x030C0000 /* there are lanes */
+
+/* Return an attribute as a number, or -1: what cannot be read is Python's to judge. */
+static long long
+number_in(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    long long number = value == NULL ? -1 : PyLong_AsLongLong(value);
+    Py_XDECREF(value);
+    return number;
+}
+
+#endif
+
+/* Tell whether an attribute is true; 1 where it cannot be read. */
+static int
+is_set(PyObject *object, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(object, name);
+    int set = value == NULL ? 1 : PyObject_IsTrue(value);
+    Py_XDECREF(value);
+    return set != 0;
+}
+
+/* Put what is known of the calling thread in, or take it out where it is NULL. */
+static int
+put_here(PyObject *threads, PyObject *watch)
+{
+    PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    int put = number == NULL ? -1 : threads_set(threads, number, watch);
+    Py_XDECREF(number);
+    return put;
+}
+
+/* Return the sampler, and the probe that it is of, new references; NULL where it sleeps or there is none. */
+static PyObject *
+awake_sampler(PyObject *watches, PyObject **lag)
+{
+    *lag = PyObject_GetAttr(watches, str_lag);
+    PyObject *sampler = *lag == NULL || *lag == Py_None ? NULL : PyObject_GetAttr(*lag, str_sampler);
+    if (sampler != NULL && is_set(sampler, str_asleep)) {
+        Py_CLEAR(sampler);
+    }
+    return sampler;
+}
+
+/* Return a new object with the slots of another. */
+static PyObject *
+copy_slots(PyObject *prototype)
+{
+    PyTypeObject *type = Py_TYPE(prototype);
+    PyObject *copy = type->tp_alloc(type, 0);
+    for (PyMemberDef *each = type->tp_members; copy != NULL && each->name != NULL; each++) {
+        if (each->type == T_OBJECT_EX) {
+            PyObject *value = *(PyObject **)((char *)prototype + each->offset);
+            *(PyObject **)((char *)copy + each->offset) = Py_XNewRef(value);
+        }
+    }
+    return copy;
+}
+
 /* -- Lanes: a wrapper that is a function in Python stays the function that it is, and what it would do most often is
    done before a frame is made for it. Whatever a lane is not sure of runs the function. From CPython 3.12 on, which
    asks a function for its `vectorcall`; before, the function runs each time. */
@@ -1495,8 +1706,6 @@ lane_of(PyObject *function)
     PyErr_Clear(); /* somebody has emptied the dict */
     return NULL;
 }
-
-#define ASK(lane, each) PyTuple_GET_ITEM((lane)->asks, each)
 
 /* In debug mode tasks and handles tell where they were made: hand what was made to `without_us`. */
 static int
@@ -1608,48 +1817,6 @@ lane_spawn(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *k
 enum { ENTER, LEAVE, HERE, WATCHES, LOOP_THREADS, TASKS, FEW, LOOP_TYPE, ROUND, PROTOTYPE, DEBUGGING_TOOL, BEGUN,
        YOUNG_NS, LOOP_ASKS };
 
-/* Return an attribute as a number, or -1: what cannot be read is Python's to judge. */
-static long long
-number_in(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GetAttr(object, name);
-    long long number = value == NULL ? -1 : PyLong_AsLongLong(value);
-    Py_XDECREF(value);
-    return number;
-}
-
-/* Tell whether an attribute is true; 1 where it cannot be read. */
-static int
-is_set(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GetAttr(object, name);
-    int set = value == NULL ? 1 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    return set != 0;
-}
-
-/* Put what is known of the calling thread in, or take it out where it is NULL. */
-static int
-put_here(PyObject *threads, PyObject *watch)
-{
-    PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    int put = number == NULL ? -1 : threads_set(threads, number, watch);
-    Py_XDECREF(number);
-    return put;
-}
-
-/* Return the sampler, and the probe that it is of, new references; NULL where it sleeps or there is none. */
-static PyObject *
-awake_sampler(Lane *lane, PyObject **lag)
-{
-    *lag = PyObject_GetAttr(ASK(lane, WATCHES), str_lag);
-    PyObject *sampler = *lag == NULL || *lag == Py_None ? NULL : PyObject_GetAttr(*lag, str_sampler);
-    if (sampler != NULL && is_set(sampler, str_asleep)) {
-        Py_CLEAR(sampler);
-    }
-    return sampler;
-}
-
 /* Return the time, an int, if the thread can go on with what is known of it: `begin_again` in lag.py. */
 static PyObject *
 time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
@@ -1657,7 +1824,7 @@ time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
     if (slot_is(steps, &kind_of, (PyObject *)Py_TYPE(loop)) != 1) {
         return NULL;
     }
-    PyObject *lag, *sampler = awake_sampler(lane, &lag), *now = NULL;
+    PyObject *lag, *sampler = awake_sampler(ASK(lane, WATCHES), &lag), *now = NULL;
     if (sampler != NULL) {
         long long fresh = number_in(lag, str_fresh_ns);
         PyObject *reading = read_slot(subject, &last);
@@ -1677,21 +1844,6 @@ time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
 }
 
 #ifdef __linux__
-
-/* Return a new object with the slots of another. */
-static PyObject *
-copy_slots(PyObject *prototype)
-{
-    PyTypeObject *type = Py_TYPE(prototype);
-    PyObject *copy = type->tp_alloc(type, 0);
-    for (PyMemberDef *each = type->tp_members; copy != NULL && each->name != NULL; each++) {
-        if (each->type == T_OBJECT_EX) {
-            PyObject *value = *(PyObject **)((char *)prototype + each->offset);
-            *(PyObject **)((char *)copy + each->offset) = Py_XNewRef(value);
-        }
-    }
-    return copy;
-}
 
 /* Return the clocks of the calling thread, if it has only begun: `begin_young` in clocks.py; NULL without an error if
    not. */
@@ -1747,7 +1899,7 @@ enter_young(Lane *lane, PyObject *known, PyObject *loop)
     if (PyType_IsSubtype(Py_TYPE(loop), (PyTypeObject *)ASK(lane, LOOP_TYPE))
         && PyThreadState_Get()->c_traceobj == NULL
         && (tool = PyObject_CallNoArgs(ASK(lane, DEBUGGING_TOOL))) == Py_None
-        && (sampler = awake_sampler(lane, &lag)) != NULL && is_set(lag, str_loops)
+        && (sampler = awake_sampler(ASK(lane, WATCHES), &lag)) != NULL && is_set(lag, str_loops)
         && (renew_ns_ = number_in(lag, str_renew_ns)) > 0
         && (tick_ns = number_in(lag, str_tick_ns)) > 0
         && (watch = known == Py_None ? copy_slots(ASK(lane, PROTOTYPE)) : Py_NewRef(known)) != NULL
@@ -2006,27 +2158,24 @@ static PyType_Spec lane_spec = {
 
 #define MOST_PLACES 400 /* as callsite.DEEPEST */
 
+/* Return the numbers of codes, and the instructions, of a stack, up to one of the ends. */
 static PyObject *
-stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+key_of(PyFrameObject *frame, PyObject *ends)
 {
-    if (nargs != 2 || !PyFrame_Check(args[0]) || !PyDict_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "stack_key(frame, ends)");
-        return NULL;
-    }
     struct {
         PyCodeObject *code;
         Py_ssize_t instruction;
     } places[MOST_PLACES];
     Py_ssize_t count = 0;
     int ended = 0;
-    PyFrameObject *frame = (PyFrameObject *)Py_NewRef(args[0]);
+    Py_INCREF(frame);
     while (frame != NULL) {
         PyCodeObject *code = PyFrame_GetCode(frame);
         places[count].code = code;
         places[count].instruction = PyFrame_GetLasti(frame);
         count++;
         PyObject *number = PyLong_FromVoidPtr(code);
-        ended = number == NULL ? -1 : PyDict_Contains(args[1], number);
+        ended = number == NULL ? -1 : PyDict_Contains(ends, number);
         Py_XDECREF(number);
         Py_DECREF(code);
         PyFrameObject *back = ended || count == MOST_PLACES ? NULL : PyFrame_GetBack(frame);
@@ -2038,6 +2187,702 @@ stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     return PyBytes_FromStringAndSize((const char *)places, count * (Py_ssize_t)sizeof(places[0]));
 }
+
+static PyObject *
+stack_key(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2 || !PyFrame_Check(args[0]) || !PyDict_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "stack_key(frame, ends)");
+        return NULL;
+    }
+    return key_of((PyFrameObject *)args[0], args[1]);
+}
+
+/* -- Offloader: what OffloadProbe in executors.py does most often with work that is taken off a loop. `track` is its
+   `_track`, for threads of a pool; `begin` and `end` are called around the work in its thread. Whatever it is not sure
+   of is done by that probe, from the start. */
+
+#ifdef __linux__
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *asks; /* tuple */
+} Offloader;
+
+enum { OF_PROBE, OF_JUDGE, OF_WATCHES, OF_THREADS, OF_RECORDER, OF_NOTED, OF_MOST_NOTED, OF_HANDOVERS, OF_ENDS,
+       OF_SITES, OF_ROLES, OF_USER, OF_NUMBERS, OF_PERMISSION, OF_POOLS, OF_MOST_POOLS, OF_FILE_CALLS, OF_NOTER,
+       OF_CURRENT_TASK, OF_CLOCK, OF_OFFLOAD, OF_OFFLOADED, OF_WATCH, OF_CLOCKS, OF_NEW_NS, OF_DELAYS, OF_STALE_NS, OF_UNSEEN_NS, OF_WORK_OF,
+       OF_NAME_OF_WORK, OF_SITE_OF, OF_SPOKEN, OF_PARTIAL, OF_THREAD, OF_COMPUTATION, OF_ASKS };
+
+/* Pools, as in pools.py. Each returns 0, or -1. */
+
+static int
+set_if_more(PyObject *object, const Slot *slot, long long number)
+{
+    long long most;
+    if (slot_number(object, slot, &most) < 0) {
+        return -1;
+    }
+    return number > most ? set_number(object, slot, number) : 0;
+}
+
+static int
+pool_submitted(PyObject *pool, PyObject *number, PyObject *site, PyObject *permission)
+{
+    long long calls, running, capacity;
+    if (slot_number(pool, &pool_calls, &calls) < 0 || slot_number(pool, &pool_running, &running) < 0
+        || slot_number(pool, &pool_capacity, &capacity) < 0
+        || (calls == 0 && (write_slot(pool, &pool_site, site) < 0
+                           || write_slot(pool, &pool_permission, permission) < 0))
+        || set_number(pool, &pool_calls, calls + 1) < 0) {
+        return -1;
+    }
+    PyObject *waiting = read_slot(pool, &pool_waiting);
+    int failed = waiting == NULL ? -1 : PyDict_SetItem(waiting, number, Py_None);
+    long long queued = failed ? 0 : PyDict_GET_SIZE(waiting);
+    Py_XDECREF(waiting);
+    if (!failed && capacity > 0 && queued + running > capacity) {
+        failed = set_if_more(pool, &pool_most_queued,
+                             queued - (capacity > running ? capacity - running : 0));
+    }
+    return failed;
+}
+
+static int
+pool_started(PyObject *pool, PyObject *number, long long waited_ns)
+{
+    long long total_ns, running;
+    PyObject *waiting = read_slot(pool, &pool_waiting);
+    int waits = waiting == NULL ? -1 : PyDict_Contains(waiting, number);
+    if (waits > 0) {
+        waits = PyDict_DelItem(waiting, number);
+    }
+    Py_XDECREF(waiting);
+    return waits < 0 || slot_number(pool, &pool_total_ns, &total_ns) < 0
+                   || slot_number(pool, &pool_running, &running) < 0
+                   || set_number(pool, &pool_total_ns, total_ns + waited_ns) < 0
+                   || set_if_more(pool, &pool_longest_ns, waited_ns) < 0
+                   || set_number(pool, &pool_running, running + 1) < 0
+                   || set_if_more(pool, &pool_most_running, running + 1) < 0
+               ? -1
+               : 0;
+}
+
+static int
+pool_ended(PyObject *pool)
+{
+    long long running;
+    return slot_number(pool, &pool_running, &running) < 0
+                   || set_number(pool, &pool_running, running - 1) < 0
+               ? -1
+               : 0;
+}
+
+/* What is handed over, as `work_of` and `name_of_work` in offloads.py. */
+
+/* Return what a function of trio's or anyio's was made to carry to a thread, a new reference: `_enclosed`; NULL without
+   an error where it carries nothing. */
+static PyObject *
+enclosed(PyFunctionObject *function)
+{
+    if (function->func_closure == NULL) {
+        return NULL;
+    }
+    PyObject *names = PyCode_GetFreevars((PyCodeObject *)function->func_code), *carried = NULL;
+    if (names == NULL) {
+        return NULL;
+    }
+    int by_anyio = function->func_module != NULL && PyUnicode_Check(function->func_module)
+                   && PyUnicode_CompareWithASCIIString(function->func_module,
+                                                       "anyio._backends._trio") == 0;
+    Py_ssize_t most = PyTuple_GET_SIZE(function->func_closure), cell = most;
+    for (Py_ssize_t each = 0; each < most && each < PyTuple_GET_SIZE(names); each++) {
+        PyObject *name = PyTuple_GET_ITEM(names, each); /* interned, as all names of code are */
+        if (name == str_sync_fn) {
+            cell = each;
+            break;
+        }
+        if (name == str_func && by_anyio) {
+            cell = each;
+        }
+    }
+    Py_DECREF(names);
+    if (cell < most) {
+        carried = PyCell_Get(PyTuple_GET_ITEM(function->func_closure, cell));
+    }
+    return carried;
+}
+
+/* Return what a thread was made to run, a new reference. */
+static PyObject *
+work_of(Offloader *self, PyObject *function)
+{
+    PyObject *at = Py_NewRef(function);
+    for (int each = 0; each < 10; each++) {
+        PyObject *inner = NULL;
+        if (PyFunction_Check(at)) {
+            inner = enclosed((PyFunctionObject *)at);
+        }
+        else if (Py_IS_TYPE(at, (PyTypeObject *)ASK(self, OF_PARTIAL))) {
+            inner = PyObject_GetAttr(at, str_func);
+            if (inner != NULL && PyCFunction_CheckExact(inner)
+                && PyCFunction_GET_SELF(inner) != NULL
+                && PyContext_CheckExact(PyCFunction_GET_SELF(inner))) {
+                PyObject *args = PyObject_GetAttr(at, str_args);
+                Py_CLEAR(inner);
+                if (args != NULL && PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0) {
+                    inner = Py_NewRef(PyTuple_GET_ITEM(args, 0));
+                }
+                Py_XDECREF(args);
+            }
+        }
+        else if (!PyCFunction_CheckExact(at)
+                 && !(PyMethod_Check(at) && PyFunction_Check(PyMethod_GET_FUNCTION(at))
+                      && !PyObject_TypeCheck(PyMethod_GET_SELF(at), (PyTypeObject *)ASK(self, OF_THREAD))
+                      && strcmp(Py_TYPE(PyMethod_GET_SELF(at))->tp_name, "SyncToAsync") != 0)) {
+            Py_SETREF(at, PyObject_CallOneArg(ASK(self, OF_WORK_OF), at));
+            break;
+        }
+        if (inner == NULL) {
+            break;
+        }
+        Py_SETREF(at, inner);
+    }
+    if (at != NULL && PyErr_Occurred()) {
+        Py_CLEAR(at);
+    }
+    return at;
+}
+
+/* Return the function in Python that this is, or is a method by, borrowed; else NULL. */
+static PyFunctionObject *
+plain_function(PyObject *carried)
+{
+    PyObject *function = PyMethod_Check(carried) ? PyMethod_GET_FUNCTION(carried) : carried;
+    return PyFunction_Check(function) ? (PyFunctionObject *)function : NULL;
+}
+
+/* Return how what a thread was made to run is called, a new reference. */
+static PyObject *
+name_of_work(Offloader *self, PyObject *carried)
+{
+    PyFunctionObject *function = plain_function(carried);
+    if (function != NULL && function->func_module != NULL && PyUnicode_CheckExact(function->func_module)
+        && PyUnicode_GET_LENGTH(function->func_module) > 0
+        && PyUnicode_CompareWithASCIIString(function->func_module, "builtins") != 0) {
+        int other = PyDict_Contains(ASK(self, OF_SPOKEN), function->func_module);
+        if (other == 0 && function->func_dict != NULL) {
+            other = PyDict_Contains(function->func_dict, str_func);
+        }
+        if (other < 0) {
+            return NULL;
+        }
+        if (other == 0 && PyUnicode_GET_LENGTH(function->func_qualname) > 0) {
+            return PyUnicode_FromFormat("%U.%U", function->func_module, function->func_qualname);
+        }
+    }
+    return PyObject_CallOneArg(ASK(self, OF_NAME_OF_WORK), carried);
+}
+
+/* Return a line that `FrameReader` knows by a code and a number, borrowed; NULL where it does not know it. */
+static PyObject *
+known_site(Offloader *self, PyObject *code, PyObject *number)
+{
+    PyObject *place = PyLong_FromVoidPtr(code);
+    PyObject *key = place == NULL ? NULL : PyTuple_Pack(2, place, number);
+    PyObject *known = key == NULL ? NULL : PyDict_GetItemWithError(ASK(self, OF_SITES), key);
+    Py_XDECREF(place);
+    Py_XDECREF(key);
+    return known != NULL && PyTuple_Check(known) && PyTuple_GET_SIZE(known) == 2
+               ? PyTuple_GET_ITEM(known, 1)
+               : NULL;
+}
+
+/* Return where what a thread was made to run is defined, a new reference: `FrameReader.site_of`. */
+static PyObject *
+site_of(Offloader *self, PyObject *carried)
+{
+    PyFunctionObject *function = plain_function(carried);
+    if (function != NULL) {
+        PyObject *minus_one = PyLong_FromLong(-1);
+        PyObject *known = minus_one == NULL ? NULL : known_site(self, function->func_code, minus_one);
+        Py_XDECREF(minus_one);
+        if (known != NULL) {
+            return Py_NewRef(known);
+        }
+        PyObject *filename = ((PyCodeObject *)function->func_code)->co_filename;
+        PyObject *role = PyErr_Occurred() ? NULL : PyDict_GetItemWithError(ASK(self, OF_ROLES), filename);
+        if (role != NULL && role != ASK(self, OF_USER)) {
+            Py_RETURN_NONE;
+        }
+    }
+    return PyErr_Occurred() ? NULL : PyObject_CallOneArg(ASK(self, OF_SITE_OF), carried);
+}
+
+/* Tell whether a function may be one call on files, which is told from others in Python: `FileCalls.name_of`. 1 or 0,
+   or -1. */
+static int
+may_be_file_call(Offloader *self, PyObject *function)
+{
+    PyObject *inner = Py_IS_TYPE(function, (PyTypeObject *)ASK(self, OF_PARTIAL))
+                          ? PyObject_GetAttr(function, str_func)
+                          : Py_NewRef(function);
+    if (inner == NULL) {
+        return -1;
+    }
+    PyObject *known = PyMethod_Check(inner) ? PyMethod_GET_FUNCTION(inner) : inner;
+    PyObject *number = PyLong_FromVoidPtr(known);
+    int may_be = number == NULL ? -1 : PyDict_Contains(ASK(self, OF_FILE_CALLS), number);
+    if (may_be == 0) {
+        may_be = PyCFunction_CheckExact(inner);
+    }
+    Py_XDECREF(number);
+    Py_DECREF(inner);
+    return may_be;
+}
+
+/* Return the user's line that made the running task, a new reference, or None: `LoopProbe.origin`. */
+static PyObject *
+origin_here(Offloader *self)
+{
+    PyObject *watch, *loop = NULL, *task = NULL, *code, *instruction;
+    TaskNoter *noter = (TaskNoter *)ASK(self, OF_NOTER);
+    int found = ask_here(ASK(self, OF_THREADS), &watch);
+    if (found > 0) {
+        loop = read_slot(watch, &loop_now);
+    }
+    if (found < 0 || (found > 0 && loop == NULL)) {
+        return NULL;
+    }
+    if (loop == NULL || loop == Py_None) {
+        Py_XDECREF(loop);
+        Py_RETURN_NONE;
+    }
+    if (noter->guest != NULL && noter->guest != Py_None) {
+        task = PyObject_GetAttr(noter->guest, str_task);
+        PyErr_Clear(); /* no task here */
+    }
+    if (task == NULL || task == Py_None) {
+        Py_XDECREF(task);
+        task = PyObject_CallOneArg(ASK(self, OF_CURRENT_TASK), loop);
+        if (task == NULL && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+            PyErr_Clear();
+            task = Py_NewRef(Py_None);
+        }
+    }
+    Py_DECREF(loop);
+    found = task == NULL ? -1 : task == Py_None ? 0 : origin_of(noter->tasks, task, &code, &instruction);
+    Py_XDECREF(task);
+    if (found <= 0) {
+        return found < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *site = Py_XNewRef(known_site(self, code, instruction));
+    Py_DECREF(code);
+    Py_DECREF(instruction);
+    return site != NULL || PyErr_Occurred() ? site : PyObject_CallMethodNoArgs(ASK(self, OF_PROBE), str_origin);
+}
+
+/* Tell whether an error is one that the probe is to meet itself, and forget it. */
+static int
+leave_to_python(void)
+{
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        return 0; /* somebody interrupts */
+    }
+    PyErr_Clear();
+    return 1;
+}
+
+/* Return how work is handed over that a stack tells of, borrowed: what is known of it; else NULL. */
+static PyObject *
+known_handover(Offloader *self, PyObject *frame, PyObject *via)
+{
+    PyObject *key = key_of((PyFrameObject *)frame, ASK(self, OF_ENDS));
+    PyObject *place = key == NULL ? NULL : PyTuple_Pack(3, via, Py_False, key);
+    PyObject *known = place == NULL ? NULL : PyDict_GetItemWithError(ASK(self, OF_HANDOVERS), place);
+    Py_XDECREF(place);
+    Py_XDECREF(key);
+    return known;
+}
+
+/* Return the pool that will run the work, a new reference, or None. */
+static PyObject *
+pool_for(PyObject *pool_of, PyObject *owner, PyObject *handover, PyObject *site)
+{
+    if (pool_of == Py_None) {
+        Py_RETURN_NONE;
+    }
+    PyObject *at = site == Py_None ? read_slot(handover, &handed_near) : Py_NewRef(site);
+    PyObject *pool = at == NULL ? NULL : PyObject_CallFunctionObjArgs(pool_of, owner, at, NULL);
+    Py_XDECREF(at);
+    if (pool == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear(); /* of a kind that no weak reference can be made to */
+        pool = Py_NewRef(Py_None);
+    }
+    return pool;
+}
+
+/* Return the function, watched while it runs, a new reference; NULL where that is Python's to do. */
+static PyObject *
+wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *site, PyObject *pool)
+{
+    PyObject *number = PyIter_Next(ASK(self, OF_NUMBERS)), *permission = NULL, *groups = NULL, *offload = NULL,
+             *given = NULL, *pools = ASK(self, OF_POOLS);
+    int failed = number == NULL || PyContextVar_Get(ASK(self, OF_PERMISSION), NULL, &permission) < 0
+                 || permission == NULL;
+    if (!failed && pool != Py_None) {
+        failed = pool_submitted(pool, number, site, permission) < 0;
+        int used = failed ? -1 : PyDict_Contains(pools, pool);
+        if (used == 0 && PyDict_GET_SIZE(pools) < PyLong_AsLong(ASK(self, OF_MOST_POOLS))) {
+            used = PyDict_SetItem(pools, pool, Py_None);
+        }
+        failed = used < 0;
+    }
+    long long now;
+    if (!failed && read_clock(ASK(self, OF_CLOCK), &now) == 0 && (groups = PyDict_New()) != NULL
+        && (offload = copy_slots(ASK(self, OF_OFFLOAD))) != NULL
+        && (given = copy_slots(ASK(self, OF_OFFLOADED))) != NULL
+        && (write_slot(offload, &work_number, number) < 0
+            || write_slot(offload, &work_function, function) < 0
+            || write_slot(offload, &work_handover, handover) < 0
+            || write_slot(offload, &work_site, site) < 0
+            || write_slot(offload, &work_permission, permission) < 0
+            || write_slot(offload, &work_pool, pool) < 0
+            || write_slot(offload, &work_groups, groups) < 0
+            || set_number(offload, &work_submitted_ns, now) < 0
+            || write_slot(given, &given_runner, (PyObject *)self) < 0
+            || write_slot(given, &given_function, function) < 0
+            || write_slot(given, &given_work, offload) < 0)) {
+        Py_CLEAR(given);
+    }
+    Py_XDECREF(offload);
+    Py_XDECREF(groups);
+    Py_XDECREF(permission);
+    Py_XDECREF(number);
+    return given;
+}
+
+/* track(function, frame, via, pool_of, owner): see `OffloadProbe._track` */
+static PyObject *
+offloader_track(Offloader *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 5 || !PyFrame_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "track(function, frame, via, pool_of, owner)");
+        return NULL;
+    }
+    PyObject *function = args[0], *given = NULL, *handover = NULL, *site = NULL, *pool = NULL;
+    if (!is_set(ASK(self, OF_PROBE), str_off)
+        && !PyObject_TypeCheck(function, Py_TYPE(ASK(self, OF_OFFLOADED)))
+        && may_be_file_call(self, function) == 0
+        && (handover = Py_XNewRef(known_handover(self, args[1], args[2]))) != NULL) {
+        int nobodys = slot_is(handover, &loops_own, Py_True);
+        if (nobodys > 0) {
+            given = Py_NewRef(function);
+        }
+        else if (nobodys == 0 && (site = read_slot(handover, &handed_at)) != NULL) {
+            if (site == Py_None) {
+                Py_SETREF(site, origin_here(self));
+            }
+            if (site != NULL && (pool = pool_for(args[3], args[4], handover, site)) != NULL) {
+                given = wrap_work(self, function, handover, site, pool);
+            }
+        }
+    }
+    Py_XDECREF(pool);
+    Py_XDECREF(site);
+    Py_XDECREF(handover);
+    if (given == NULL && leave_to_python()) {
+        PyObject *all[] = {ASK(self, OF_PROBE), args[0], args[1], args[2], args[3], args[4]};
+        given = PyObject_VectorcallMethod(str_track, all, 6, NULL);
+    }
+    return given;
+}
+
+/* Return how long the calling thread has stood in the queue for a processor, as `read_clocks` in offloads.py; -1 where a
+   file would have to be read. */
+static long long
+queued_ns(Offloader *self, int64_t cpu_ns, int64_t now_ns)
+{
+    if (cpu_ns <= PyLong_AsLongLong(ASK(self, OF_NEW_NS))) {
+        return 0;
+    }
+    PyObject *number = PyLong_FromUnsignedLong(PyThread_get_thread_native_id());
+    PyObject *asked = number == NULL ? NULL : PyDict_GetItemWithError(ASK(self, OF_DELAYS), number);
+    Py_XDECREF(number);
+    if (asked == NULL || !PyTuple_Check(asked) || PyTuple_GET_SIZE(asked) != 2
+        || now_ns - PyLong_AsLongLong(PyTuple_GET_ITEM(asked, 0)) > PyLong_AsLongLong(ASK(self, OF_STALE_NS))) {
+        return -1;
+    }
+    return PyLong_AsLongLong(PyTuple_GET_ITEM(asked, 1));
+}
+
+/* begin(work): see `OffloadProbe.begin` */
+static PyObject *
+offloader_begin(Offloader *self, PyObject *doing)
+{
+    PyObject *watch = NULL, *here_now = NULL, *clocks = NULL, *pool = NULL, *number = NULL, *lag = NULL,
+             *threads = ASK(self, OF_THREADS), *sampler;
+    struct rusage usage;
+    clockid_t cpu_clock;
+    long long submitted_ns;
+    int begun = 0;
+    int64_t wall = monotonic_ns(), cpu = time_of(CLOCK_THREAD_CPUTIME_ID);
+    long long delay_ns;
+    if (Py_IS_TYPE(doing, Py_TYPE(ASK(self, OF_OFFLOAD))) && ask_here(threads, &here_now) == 0
+        && (delay_ns = queued_ns(self, cpu, wall)) >= 0 && !is_set(ASK(self, OF_WATCHES), str_closed)
+        && (pool = read_slot(doing, &work_pool)) != NULL
+        && (number = read_slot(doing, &work_number)) != NULL
+        && slot_number(doing, &work_submitted_ns, &submitted_ns) == 0
+        && pthread_getcpuclockid(pthread_self(), &cpu_clock) == 0) {
+        int64_t process = time_of(CLOCK_PROCESS_CPUTIME_ID);
+        getrusage(RUSAGE_THREAD, &usage);
+        PyObject *args = Py_BuildValue("((LLLlLi))", (long long)wall, (long long)cpu, (long long)process,
+                                       usage.ru_nvcsw, delay_ns, (int)cpu_clock);
+        clocks = args == NULL ? NULL : PyTuple_Type.tp_new((PyTypeObject *)ASK(self, OF_CLOCKS), args, NULL);
+        Py_XDECREF(args);
+        if (clocks != NULL && (watch = copy_slots(ASK(self, OF_WATCH))) != NULL
+            && write_slot(watch, &sink, doing) == 0 && write_slot(watch, &work, doing) == 0
+            && write_slot(watch, &began, clocks) == 0) {
+            begun = (pool != Py_None && pool_started(pool, number, wall - submitted_ns) < 0)
+                            || put_here(threads, watch) < 0
+                        ? -1
+                        : 1;
+        }
+    }
+    if (begun > 0) {
+        sampler = awake_sampler(ASK(self, OF_WATCHES), &lag);
+        if (sampler == NULL && lag != NULL && lag != Py_None) { /* it sleeps: it is to wake up, which is not the user's */
+            PyObject *woken = write_slot(watch, &busy, Py_True) < 0
+                                  ? NULL
+                                  : PyObject_CallMethodOneArg(lag, str_begin, watch);
+            Py_XDECREF(woken);
+            if (write_slot(watch, &busy, Py_False) < 0 || woken == NULL) {
+                begun = -1;
+            }
+        }
+        Py_XDECREF(sampler);
+        Py_XDECREF(lag);
+    }
+    if (begun <= 0) {
+        Py_CLEAR(watch);
+    }
+    Py_XDECREF(number);
+    Py_XDECREF(pool);
+    Py_XDECREF(clocks);
+    if (begun == 0 && leave_to_python()) {
+        return PyObject_CallMethodOneArg(ASK(self, OF_PROBE), str_begin, doing);
+    }
+    return watch;
+}
+
+/* Tell whether work is one that a note says all of: 1 or 0, or -1. */
+static int
+says_little(PyObject *doing)
+{
+    PyObject *groups = NULL;
+    int little = slot_is(doing, &work_hosted, Py_False) == 1 && slot_is(doing, &work_told, Py_False) == 1
+                 && slot_is(doing, &work_noted, Py_False) == 1
+                 && (groups = read_slot(doing, &work_groups)) != NULL && PyDict_Check(groups)
+                 && PyDict_GET_SIZE(groups) == 0;
+    Py_XDECREF(groups);
+    return little;
+}
+
+/* Return what is said of work: `note` of OffloadJudge, a new reference. */
+static PyObject *
+said_of(Offloader *self, PyObject *doing, PyObject *pool)
+{
+    PyObject *handover = NULL, *said = NULL, *key = NULL, *name = NULL, *site = NULL, *text = NULL, *touched = NULL,
+             *permission = NULL, *pools_key = NULL, *function = read_slot(doing, &work_function);
+    PyObject *carried = function == NULL ? NULL : work_of(self, function);
+    if (carried == NULL || (name = read_slot(doing, &work_called)) == NULL) {
+        goto end;
+    }
+    if (PyObject_IsTrue(name) == 0) {
+        Py_SETREF(name, name_of_work(self, carried));
+    }
+    site = name == NULL ? NULL : read_slot(doing, &work_site);
+    if (site == Py_None) {
+        Py_SETREF(site, site_of(self, carried));
+    }
+    if (site == NULL || (touched = read_slot(doing, &work_touched)) == NULL) {
+        goto end;
+    }
+    text = PyTuple_Check(touched) && PyTuple_GET_SIZE(touched) == 0 ? Py_NewRef(ASK(self, OF_COMPUTATION))
+                                                                    : PyObject_GetAttr(doing, str_doing);
+    permission = text == NULL ? NULL : read_slot(doing, &work_permission);
+    handover = permission == NULL ? NULL : read_slot(doing, &work_handover);
+    PyObject *last_pair = handover == NULL ? NULL : read_slot(handover, &last_said);
+    if (last_pair == NULL) {
+        goto end;
+    }
+    if (PyTuple_Check(last_pair) && PyTuple_GET_SIZE(last_pair) == 2
+        && PyTuple_Check(key = PyTuple_GET_ITEM(last_pair, 0)) && PyTuple_GET_SIZE(key) == 5
+        && (pools_key = pool == Py_None ? PyUnicode_New(0, 0) : read_slot(pool, &pool_key)) != NULL) {
+        PyObject *now[] = {name, text, site, permission, pools_key};
+        int same = 1;
+        for (int each = 0; each < 5 && same == 1; each++) {
+            same = PyObject_RichCompareBool(PyTuple_GET_ITEM(key, each), now[each], Py_EQ);
+        }
+        said = same == 1 ? Py_NewRef(PyTuple_GET_ITEM(last_pair, 1)) : NULL;
+    }
+    Py_DECREF(last_pair);
+    if (said == NULL && !PyErr_Occurred()) {
+        said = PyObject_CallMethodObjArgs(ASK(self, OF_JUDGE), str_note, doing, site, name, text, NULL);
+    }
+end:
+    Py_XDECREF(pools_key);
+    Py_XDECREF(handover);
+    Py_XDECREF(permission);
+    Py_XDECREF(text);
+    Py_XDECREF(touched);
+    Py_XDECREF(site);
+    Py_XDECREF(name);
+    Py_XDECREF(carried);
+    Py_XDECREF(function);
+    return said;
+}
+
+/* Count a note in: `Recorder.note`. 0, or -1. */
+static int
+take_note(Offloader *self, PyObject *said, long long taken_ns)
+{
+    PyObject *taken = PyLong_FromLongLong(taken_ns), *done = NULL;
+    Py_ssize_t noted = taken == NULL ? -1 : PyObject_Size(ASK(self, OF_NOTED));
+    if (noted >= 0 && noted + 1 < PyLong_AsSsize_t(ASK(self, OF_MOST_NOTED))) {
+        PyObject *one = PyLong_FromLong(1);
+        PyObject *entry = one == NULL ? NULL : PyTuple_Pack(4, said, one, taken, taken);
+        done = entry == NULL ? NULL : PyObject_CallMethodOneArg(ASK(self, OF_NOTED), str_append, entry);
+        Py_XDECREF(entry);
+        Py_XDECREF(one);
+    }
+    else if (noted >= 0) {
+        done = PyObject_CallMethodObjArgs(ASK(self, OF_RECORDER), str_note, said, taken, NULL);
+    }
+    Py_XDECREF(taken);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* end(work, on): see `OffloadProbe.end` */
+static PyObject *
+offloader_end(Offloader *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "end(work, on)");
+        return NULL;
+    }
+    PyObject *doing = args[0], *on = args[1], *threads = ASK(self, OF_THREADS), *here_now = NULL, *clocks = NULL,
+             *pool = NULL, *said = NULL;
+    int ended = 0;
+    long long explained;
+    if (Py_IS_TYPE(doing, Py_TYPE(ASK(self, OF_OFFLOAD))) && ask_here(threads, &here_now) > 0 && here_now == on
+        && slot_is(on, &below, Py_None) == 1 && slot_is(on, &call_now, Py_None) == 1
+        && slot_is(on, &subject_now, Py_None) == 1 && slot_is(on, &loop_now, Py_None) == 1
+        && says_little(doing) && (pool = read_slot(doing, &work_pool)) != NULL
+        && slot_number(doing, &work_explained_ns, &explained) == 0
+        && (clocks = read_slot(on, &began)) != NULL
+        && Py_IS_TYPE(clocks, (PyTypeObject *)ASK(self, OF_CLOCKS))) {
+        long long taken_ns = monotonic_ns() - PyLong_AsLongLong(PyTuple_GET_ITEM(clocks, 0));
+        /* It is not on watch while it is named, which may run code; to take it off again does nothing. */
+        if (!PyErr_Occurred() && taken_ns - explained < PyLong_AsLongLong(ASK(self, OF_UNSEEN_NS))
+            && put_here(threads, NULL) == 0 && (said = said_of(self, doing, pool)) != NULL) {
+            ended = (pool != Py_None && pool_ended(pool) < 0) || take_note(self, said, taken_ns) < 0 ? -1 : 1;
+        }
+    }
+    Py_XDECREF(said);
+    Py_XDECREF(clocks);
+    Py_XDECREF(pool);
+    if (ended == 0 && leave_to_python()) {
+        PyObject *all[] = {ASK(self, OF_PROBE), doing, on};
+        return PyObject_VectorcallMethod(str_end, all, 3, NULL);
+    }
+    if (ended <= 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+offloader_traverse(Offloader *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->asks);
+    return 0;
+}
+
+static void
+offloader_dealloc(Offloader *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->asks);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Offloader(asks) */
+static PyObject *
+offloader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static const unsigned char dicts[] = {OF_HANDOVERS, OF_ENDS, OF_SITES, OF_ROLES, OF_POOLS, OF_FILE_CALLS, OF_DELAYS,
+                                          OF_SPOKEN};
+    static const unsigned char types[] = {OF_CLOCKS, OF_PARTIAL, OF_THREAD};
+    static const unsigned char numbers[] = {OF_MOST_NOTED, OF_MOST_POOLS, OF_NEW_NS, OF_STALE_NS, OF_UNSEEN_NS};
+    PyObject *asks;
+    if (!takes_no_names("Offloader", kwargs)
+        || !PyArg_ParseTuple(args, "O!:Offloader", &PyTuple_Type, &asks)) {
+        return NULL;
+    }
+    int wrong = PyTuple_GET_SIZE(asks) != OF_ASKS || !is_threads(PyTuple_GET_ITEM(asks, OF_THREADS))
+                || Py_TYPE(PyTuple_GET_ITEM(asks, OF_NOTER))->tp_dealloc != (destructor)noter_dealloc
+                || !PyContextVar_CheckExact(PyTuple_GET_ITEM(asks, OF_PERMISSION))
+                || !PyIter_Check(PyTuple_GET_ITEM(asks, OF_NUMBERS));
+    for (size_t each = 0; !wrong && each < sizeof(dicts); each++) {
+        wrong = !PyDict_Check(PyTuple_GET_ITEM(asks, dicts[each]));
+    }
+    for (size_t each = 0; !wrong && each < sizeof(types); each++) {
+        wrong = !PyType_Check(PyTuple_GET_ITEM(asks, types[each]));
+    }
+    for (size_t each = 0; !wrong && each < sizeof(numbers); each++) {
+        wrong = !PyLong_Check(PyTuple_GET_ITEM(asks, numbers[each]));
+    }
+    if (wrong || !PyType_IsSubtype((PyTypeObject *)PyTuple_GET_ITEM(asks, OF_CLOCKS), &PyTuple_Type)) {
+        PyErr_SetString(PyExc_TypeError, "not what an offloader asks");
+        return NULL;
+    }
+    Offloader *self = (Offloader *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->asks = Py_NewRef(asks);
+    }
+    return (PyObject *)self;
+}
+
+static PyMethodDef offloader_methods[] = {
+    {"track", (PyCFunction)(void (*)(void))offloader_track, METH_FASTCALL,
+     "Return a function, watched while it runs in a thread."},
+    {"begin", (PyCFunction)offloader_begin, METH_O, "Watch the calling thread, which begins with work."},
+    {"end", (PyCFunction)(void (*)(void))offloader_end, METH_FASTCALL,
+     "Watch the calling thread for it no longer, and judge what was done."},
+    {NULL},
+};
+
+static PyType_Slot offloader_slots[] = {
+    {Py_tp_new, offloader_new},
+    {Py_tp_dealloc, offloader_dealloc},
+    {Py_tp_traverse, offloader_traverse},
+    {Py_tp_methods, offloader_methods},
+    {0, NULL},
+};
+
+static PyType_Spec offloader_spec = {
+    .name = "pytest_truasync._detect._native.Offloader",
+    .basicsize = sizeof(Offloader),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = offloader_slots,
+};
+
+#endif /* __linux__ */
 
 /* has_ours(trace, not_ours): whether a line of a traceback stands in a file of ours; the dict tells of each file that it
    does not */
@@ -2114,6 +2959,7 @@ fill(PyObject *module)
 #endif
 #ifdef __linux__
         &alarm_spec,
+        &offloader_spec,
 #endif
     };
     for (size_t each = 0; each < Py_ARRAY_LENGTH(specs); each++) {

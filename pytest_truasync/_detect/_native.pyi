@@ -34,6 +34,20 @@ class TaskNoter:
     ) -> Self: ...
     def note(self, task: object, coroutine: object, maker: object, /) -> None: ...
 
+class Offloader:  # on Linux alone
+    def __new__(cls, asks: tuple[Any, ...], /) -> Self: ...
+    def track(
+        self,
+        function: Any,
+        frame: FrameType,
+        via: str,
+        pool_of: Callable[..., Any] | None,
+        owner: Any,
+        /,
+    ) -> Any: ...
+    def begin(self, work: Any, /) -> Any: ...
+    def end(self, work: Any, on: Any, /) -> None: ...
+
 class Lane:  # from CPython 3.12 on
     def __new__(
         cls,

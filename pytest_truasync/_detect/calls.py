@@ -320,7 +320,11 @@ class CallProbe:
                 del args, kwargs
                 raise
 
-        return native.gated("call", threads, original, wrapper, self._sorter.roles, _QUIET, _IMPORT)
+        roles = (self._sorter.roles, _QUIET, _IMPORT)
+        if light and (predicate is None or predicate is waits.path_waits):
+            asks = (name, clock, predicate is not None)
+            return native.gated("light", threads, original, wrapper, *roles, *asks)
+        return native.gated("call", threads, original, wrapper, *roles)
 
     def _wrap_warning(self, target: Target, original: Callable[..., Any]) -> Callable[..., Any]:
         """The call warns, and names the line that called it."""

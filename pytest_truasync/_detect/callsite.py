@@ -90,17 +90,17 @@ class FrameReader:
         self.sorter = sorter
         self._filenames: dict[str, str] = {}
         self._names: dict[tuple[CodeType, str], str] = {}
-        self._sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
+        self.sites: dict[tuple[int, int], tuple[CodeType, CallSite]] = {}
         """Number of a code and instruction → the code, which keeps its number, and the line."""
         self._sources: dict[CallSite, CallSite] = {}
-        self._ends: dict[int, CodeType] = {}
+        self.ends: dict[int, CodeType] = {}
         """Number of the code of a frame with which a stack ends → the code, which keeps it."""
         self._chains: dict[object, tuple[list[CodeType], tuple[CallSite, ...]]] = {}
         """Key of a stack → its codes, which keep their numbers, and its chain."""
 
     def forget(self) -> None:
         """Forget what was read."""
-        for known in (self._names, self._sites, self._sources, self._chains, self._ends):
+        for known in (self._names, self.sites, self._sources, self._chains, self.ends):
             known.clear()
 
     def key(self, frame: FrameType) -> object:
@@ -108,7 +108,7 @@ class FrameReader:
 
         Who keeps it has to keep the codes, as `codes` gives them.
         """
-        return _stack_key(frame, self._ends)
+        return _stack_key(frame, self.ends)
 
     def codes(self, frame: FrameType) -> list[CodeType]:
         """Return the codes on a stack, as far as the frame with which it ends."""
@@ -117,7 +117,7 @@ class FrameReader:
         while at is not None and len(found) < DEEPEST:
             found.append(code := at.f_code)
             if code.co_name in ENDS and self.is_end(code):
-                self._ends[id(code)] = code
+                self.ends[id(code)] = code
                 break
             at = at.f_back
         return found
@@ -180,7 +180,7 @@ class FrameReader:
         if line:
             return self._site(code, line)
         key = (id(code), frame.f_lasti)
-        known = self._sites.get(key)
+        known = self.sites.get(key)
         # A frame knows its line without reading the table of all lines.
         return known[1] if known is not None else self._know(key, code, frame.f_lineno or 0)
 
@@ -234,14 +234,14 @@ class FrameReader:
     def site_at(self, code: CodeType, instruction: int) -> CallSite:
         """Return the line of *code* at the offset of an instruction."""
         key = (id(code), instruction)
-        known = self._sites.get(key)
+        known = self.sites.get(key)
         return known[1] if known is not None else self._know(key, code, _line_at(code, instruction))
 
     def _know(self, key: tuple[int, int], code: CodeType, line: int) -> CallSite:
-        if len(self._sites) >= _MOST_SITES:
-            self._sites.clear()
+        if len(self.sites) >= _MOST_SITES:
+            self.sites.clear()
         site = self._site(code, line or code.co_firstlineno)
-        self._sites[key] = (code, site)
+        self.sites[key] = (code, site)
         return site
 
     def site_of(self, function: Any) -> CallSite | None:
@@ -250,7 +250,7 @@ class FrameReader:
         if code is None:
             return None
         key = (id(code), -1)
-        known = self._sites.get(key)
+        known = self.sites.get(key)
         if known is not None:
             return known[1]
         if self.sorter(code.co_filename).role is not Role.USER:
@@ -362,11 +362,11 @@ def name_of(function: Any) -> str:
     if not isinstance(module, str):
         module = type(own).__module__ if own is not None else ""
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    module = _SPOKEN.get(module, module)
+    module = SPOKEN.get(module, module)
     return f"{module}.{name}" if module and module != "builtins" else str(name)
 
 
-_SPOKEN: Final = {
+SPOKEN: Final = {
     "genericpath": "os.path",
     "posixpath": "os.path",
     "ntpath": "os.path",
@@ -381,7 +381,7 @@ def _public_name(code: CodeType, names: Mapping[str, Any]) -> str:
     module = names.get("__name__", "")
     if not isinstance(module, str) or not module:
         return code.co_qualname
-    module = _SPOKEN.get(module, module)
+    module = SPOKEN.get(module, module)
     qualname, generator = code.co_qualname, bool(code.co_flags & CO_GENERATOR)
     if generator:  # what a function hands out to be iterated is the function's own work
         qualname = qualname.partition(".<locals>")[0]

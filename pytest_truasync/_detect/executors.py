@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
 import concurrent.futures.thread
+import functools
 import itertools
 import threading
 import weakref
@@ -16,25 +18,35 @@ from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
     CALLBACK_RUNNERS,
+    SPOKEN,
     FrameReader,
     Stack,
 )
 from pytest_truasync._detect.clocks import Clocks
 from pytest_truasync._detect.files import Role
+from pytest_truasync._detect.filework import FileCalls
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.offloads import (
+    COMPUTATION,
+    NEW_NS,
+    STALE_NS,
+    UNSEEN_WAIT_NS,
     FileWork,
     Handover,
     Offload,
     Offloaded,
     OffloadJudge,
+    Runner,
+    delays,
+    name_of_work,
     read_clocks,
+    work_of,
 )
 from pytest_truasync._detect.patches import PatchStack, builtin_twin, dress
 from pytest_truasync._detect.pools import Pool
-from pytest_truasync._detect.recorder import ThreadWatch, Watch
+from pytest_truasync._detect.recorder import MOST_NOTED, ThreadWatch, Watch
 from pytest_truasync._detect.standins import can_tell_unraisable, without_us
-from pytest_truasync._model import PERMISSION, CallSite, PoolUse
+from pytest_truasync._model import PERMISSION, CallSite, Phase, PoolUse
 
 _MOST_POOLS: Final = 200
 _MOST_HANDOVERS: Final = 20_000
@@ -100,6 +112,10 @@ _POOL_FILE: Final = concurrent.futures.thread.__file__
 _THREADING: Final = threading.Thread.start.__code__.co_filename
 
 
+PoolOf = Callable[[Any, CallSite], Pool | None]
+"""Given what runs the work and the user's line, returns its pool."""
+
+
 class OffloadProbe:
     """Sees every way off the loop, and what is done there.
 
@@ -109,7 +125,8 @@ class OffloadProbe:
         offload_codes: rule of a blocking call → rule of the same inside an offload.
         origin: the user's line that made the running task.
         waited_at: the line in a worker on which it was seen to wait for longest.
-        file_work: see `FileCalls.name_of`.
+        files: knows which work is one call on files.
+        noter: the part in C that notes what made a task, if there is one.
         guard: hears of faults.
         clock: nanoseconds.
     """
@@ -122,17 +139,18 @@ class OffloadProbe:
         offload_codes: Mapping[str, str],
         origin: Callable[[], CallSite | None],
         waited_at: Callable[[ThreadWatch], Blame | None] = lambda _: None,
-        file_work: Callable[[Any], str] = lambda _: "",
+        files: FileCalls | None = None,
+        noter: Any = None,
         guard: Guard,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
         self._watch = watch
         self._origin = origin
         self._reader = reader
-        judge = OffloadJudge(reader, watch.recorder, offload_codes, waited_at)
+        self._judge = judge = OffloadJudge(reader, watch.recorder, offload_codes, waited_at)
         self._judged, self._note = judge.judge, judge.note
         self._take_note = watch.recorder.note
-        self._file_work = file_work
+        self._files = files or FileCalls()
         self._guard = guard
         self._clock = clock
         self.used_pools: dict[Pool, None] = {}
@@ -147,6 +165,25 @@ class OffloadProbe:
         self._owners: dict[str, bool] = {}
         """File of code → whether it is a pool's, which starts its own threads."""
         self._off = False
+        self._runner: Runner = self
+        self._take_off: Callable[[Any, FrameType, str, PoolOf | None, Any], Any] = self._track
+        if native.Offloader is not None and noter is not None:
+            self._runner = fast = native.Offloader(self._asks(noter))
+            self._take_off = fast.track
+
+    def _asks(self, noter: Any) -> tuple[Any, ...]:
+        """Return what `native.Offloader` asks."""
+        watch, reader, judge = self._watch, self._reader, self._judge
+        work = Offload(0, None, Handover([]), None, "", None, 0, bare=False)
+        return (
+            *(self, judge, watch, watch.threads, watch.recorder, watch.recorder.noted, MOST_NOTED),
+            *(self._handovers, reader.ends, reader.sites, reader.sorter.roles, Role.USER),
+            *(self._numbers, PERMISSION, self.used_pools, _MOST_POOLS, self._files.stand_ins),
+            *(noter, asyncio.current_task, self._clock),
+            *(work, Offloaded(self, work, raw=False, many=False), ThreadWatch(work, work=work)),
+            *(Clocks, NEW_NS, delays, STALE_NS, UNSEEN_WAIT_NS, work_of, name_of_work),
+            *(reader.site_of, SPOKEN, functools.partial, threading.Thread, COMPUTATION),
+        )
 
     # Installing.
 
@@ -183,7 +220,7 @@ class OffloadProbe:
         imports.when("anyio._backends._asyncio", lambda m: self._watch_anyio(patches, m))
 
     def _submit(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        threads, track, pool_of = self._watch.threads, self._track, self._executor_pool
+        threads, track, pool_of = self._watch.threads, self._take_off, self._executor_pool
         get_ident, getframe = originals.get_ident, originals.getframe
 
         def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -300,16 +337,14 @@ class OffloadProbe:
 
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.ThreadCache.start_thread_soon
-        threads = self._watch.threads
+        threads, track, pool_of = self._watch.threads, self._take_off, self._trio_pool
+        get_ident, getframe = originals.get_ident, originals.getframe
+        via = "trio.lowlevel.start_thread_soon"
 
         def start_thread_soon(self: Any, fn: Any, deliver: Any, *args: Any, **kwargs: Any) -> Any:
-            if originals.get_ident() in threads:
-                fn = track(fn)
+            if get_ident() in threads:
+                fn = track(fn, getframe(1), via, pool_of, getframe(1))
             return original(self, fn, deliver, *args, **kwargs)
-
-        def track(fn: Any) -> Any:
-            frame = originals.getframe(2)
-            return self._track(fn, frame, "trio.lowlevel.start_thread_soon", self._trio_pool, frame)
 
         patches.replace(module.ThreadCache, "start_thread_soon", dress(original, start_thread_soon))
 
@@ -372,25 +407,23 @@ class OffloadProbe:
         if backend is None:  # anyio 3
             return
         original = vars(backend)["run_sync_in_worker_thread"].__func__
-        threads = self._watch.threads
+        threads, track = self._watch.threads, self._take_off
+        get_ident, getframe = originals.get_ident, originals.getframe
+        via = "anyio.to_thread.run_sync"
 
         def run_sync_in_worker_thread(
             cls: Any, func: Any, args: Any, *more: Any, **named: Any
         ) -> Any:
-            if originals.get_ident() not in threads:
+            if get_ident() not in threads:
                 return original(cls, func, args, *more, **named)
             limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
-            func = track(func, cls, limiter)
+            func = track(func, getframe(1), via, pool_of, (cls, limiter))
             answer = original(cls, func, args, *more, **named)
             if isinstance(func, Offloaded):
                 func.is_awaited_by(answer)
             return answer
 
-        def track(func: Any, cls: Any, limiter: Any) -> Any:
-            frame = originals.getframe(2)
-            return self._track(func, frame, "anyio.to_thread.run_sync", pool, (cls, limiter))
-
-        def pool(given: tuple[Any, Any], _: CallSite) -> Pool:
+        def pool_of(given: tuple[Any, Any], _: CallSite) -> Pool:
             cls, limiter = given
             if limiter is None:
                 limiter = cls.current_default_thread_limiter()
@@ -448,7 +481,7 @@ class OffloadProbe:
         function: Any,
         frame: FrameType,
         via: str,
-        pool_of: Callable[[Any, CallSite], Pool | None] | None = None,
+        pool_of: PoolOf | None = None,
         owner: Any = None,
         *,
         bare: bool = False,
@@ -485,7 +518,7 @@ class OffloadProbe:
                 if pool not in used and len(used) < _MOST_POOLS:
                     used[pool] = None
             now = self._clock()
-            if not (bare or many) and (name := self._file_work(function)):
+            if not (bare or many) and (name := self._files.name_of(function)):
                 return FileWork(self, function, name, handover, site, permission, pool, number, now)
             work = Offload(number, function, handover, site, permission, pool, now, bare)
         except Exception as error:  # noqa: BLE001 - never the user's problem
@@ -493,7 +526,7 @@ class OffloadProbe:
             self._guard.broken("offloads", error)
             return function
         raw = work.via == _RAW_THREAD and can_tell_unraisable()
-        return Offloaded(self, work, raw=raw, many=many)
+        return Offloaded(self._runner, work, raw=raw, many=many)
 
     def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
         """Return what is the same each time that the lines on the stack hand over some work."""
@@ -563,7 +596,7 @@ class OffloadProbe:
             return role in (Role.LOOP, Role.QUIET)
         return role is Role.QUIET
 
-    def begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+    def begin(self, work: Offload) -> ThreadWatch | None:
         """Watch the calling thread, which begins with *work*."""
         try:
             before = read_clocks()  # reads a file, which is not the user's doing
@@ -573,14 +606,15 @@ class OffloadProbe:
             on = ThreadWatch(work, work=work)
             on.began = before
             self._watch.push(on)
-            return on, before
+            return on
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
-            return None, None
+            return None
 
-    def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+    def end(self, work: Offload, on: ThreadWatch) -> None:
         """Watch the calling thread for it no longer, and judge what was done."""
+        before: Clocks | None = on.began
         try:
             self._watch.pop(on)
             if work.pool is not None:
@@ -634,20 +668,31 @@ class OffloadProbe:
         pool = self._known_pool(frame.f_locals.get("self"))
         return pool is not None and pool.idle
 
-    def settle(self) -> None:
-        """Report what the work that is still running has done so far."""
+    def settle(self, when: Phase) -> None:
+        """Report what the work that is still running has done so far.
+
+        After its set-up, a test is told of all work that it began, or the next test would be: which
+        of the two would be a matter of luck. A thread that was begun in the set-up may become the
+        host of a loop yet.
+        """
         for watch in list(self._watch.threads.values()):
             at: ThreadWatch | None = watch
             while at is not None:
-                if isinstance(at.work, Offload) and at.work.groups:
-                    groups, at.work.groups = at.work.groups, {}
-                    partial = at.work
-                    done = partial.with_groups(groups)
-                    done.told = False
-                    for seen in self._judged(done, None):
-                        partial.told = True
-                        self._watch.recorder.add(seen)
+                work: Any = at.work
+                if isinstance(work, Offload):
+                    self._settle(work, at, when)
                 at = at.below
+
+    def _settle(self, work: Offload, on: ThreadWatch, when: Phase) -> None:
+        if work.groups:
+            groups, work.groups = work.groups, {}
+            done = work.with_groups(groups)
+            done.told = False
+            for seen in self._judged(done, None):
+                work.told = True
+                self._watch.recorder.add(seen)
+        if when != "setup" and not (work.told or work.noted or work.hosted):
+            self._judge.tell(work, on.began)
 
     def pools(self) -> list[PoolUse]:
         """Return the use of each pool since the last time."""

@@ -37,12 +37,12 @@ class FileCalls:
     """Knows what stands in for the calls on files."""
 
     def __init__(self) -> None:
-        self._names: dict[int, str] = {}
+        self.stand_ins: dict[int, str] = {}
         """Number of what stands in for a callable → name of its target."""
 
     def add(self, stand_in: Any, name: str) -> None:
         """Take note that *stand_in*, which is never let go, is in the place of *name*."""
-        self._names[id(stand_in)] = name
+        self.stand_ins[id(stand_in)] = name
 
     def name_of(self, function: Any) -> str:
         """Return the name of the one call that *function* is; empty if it may be anything else.
@@ -54,7 +54,7 @@ class FileCalls:
         if type(function) is partial:
             args, named, function = function.args, function.keywords, function.func
         known = function.__func__ if type(function) is MethodType else function
-        if (found := self._names.get(id(known))) is not None:
+        if (found := self.stand_ins.get(id(known))) is not None:
             return found if are_plain(args) and are_plain(named.values()) else ""
         if type(function) is not BuiltinFunctionType or not are_plain(named.values()):
             return ""

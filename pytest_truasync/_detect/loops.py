@@ -60,10 +60,10 @@ class LoopProbe:
         the part in C holds it."""
         self._most_tasks = _FEW_TASKS
         self._note: Callable[[Any, Any, Any], None] = self._note_task
-        self._noter: Any = None
+        self.noter: Any = None
         if native.TaskNoter is not None:
-            self._noter = native.TaskNoter(self._tasks, _ENDINGS, *reader.landmarks)
-            self._note = self._noter.note
+            self.noter = native.TaskNoter(self._tasks, _ENDINGS, *reader.landmarks)
+            self._note = self.noter.note
         self._here = _Here()
         self._trio_context: Any = None
         self._trio_poller: CodeType | None = None
@@ -201,9 +201,9 @@ class LoopProbe:
             note(task, task.coro, getattr(context, "task", None))
             return task
 
-        if self._noter is not None:
-            self._noter.guest = context
-            native.laned("spawn", spawn_impl, spawn, self._noter)
+        if self.noter is not None:
+            self.noter.guest = context
+            native.laned("spawn", spawn_impl, spawn, self.noter)
         patches.replace(module.Runner, "spawn_impl", dress(spawn, spawn_impl))
 
     # Where tasks come from.
@@ -225,8 +225,8 @@ class LoopProbe:
                 without_us(task)
             return task
 
-        if self._noter is not None:
-            native.laned("task", create_task, original, self._noter, current_task, without_us)
+        if self.noter is not None:
+            native.laned("task", create_task, original, self.noter, current_task, without_us)
         patches.replace(loop, "create_task", dress(original, create_task))
 
     def _note_task(self, task: Any, coroutine: Any, maker: Any) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "e305bcb4ccf74db2"
+SOURCE: Final = "61a746d04cfac953"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
-Kind = Literal["plain", "call", "lock", "socket", "poll"]
+Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]
 LaneKind = Literal["answer", "task", "spawn", "loop"]
 
 
@@ -45,6 +45,8 @@ Threads: Final[type[dict[int, Any]]] = getattr(_loaded, "Threads", dict)
 Lane: Final = cast("type[_native.Lane] | None", getattr(_loaded, "Lane", None))
 """From CPython 3.12 on."""
 TaskNoter: Final = cast("type[_native.TaskNoter] | None", getattr(_loaded, "TaskNoter", None))
+Offloader: Final = cast("type[_native.Offloader] | None", getattr(_loaded, "Offloader", None))
+"""On Linux alone, see `OffloadProbe`."""
 Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
 """On Linux alone, see `alarms.py`."""
 make_twin: Final = cast("Callable[..., Any] | None", getattr(_loaded, "make_twin", None))
@@ -89,6 +91,8 @@ def gated(
     - "plain": none.
     - "call", asks: roles of files by name, `Role.QUIET`, `Role.IMPORT`. Where the watch is busy, or
       one of those roles calls on a loop.
+    - "light", asks: as "call"; its name, the clock, and whether its first argument is a path. Also
+      in work that was taken off a loop, which takes in name and time.
     - "lock", asks: `acquire` of its type. A free lock is taken.
     - "socket", asks: `gettimeout`. At timeout 0.
     - "poll", asks: the clock, `Watch.come_round`. Without waiting, until it is time to say that the

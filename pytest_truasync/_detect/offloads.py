@@ -30,7 +30,10 @@ UNSEEN_PER_SWITCH_NS: Final = 15_000_000
 NEW_NS: Final = 2_000_000
 """A thread that has computed for less has hardly lived."""
 
-_STALE_NS: Final = 100_000_000
+COMPUTATION: Final = "computation"
+"""What a thread did in which no call was seen."""
+
+STALE_NS: Final = 100_000_000
 """A time in the queue that was asked for longer ago than this is asked for anew."""
 
 _MOST_THREADS: Final = 1_000
@@ -91,16 +94,25 @@ class Offload:
         bare: a thread of its own, which nobody need wait for.
     """
 
-    answered: bool = False
-    """It has called back into the loop."""
-    hosted: bool = False
-    """It ran an event loop of its own: a host for one, not an offload."""
-    told: bool = False
-    """What it did up to the end of a test has been reported."""
-    explained_ns: int = 0
-    cut: bool = False
-    """A call of it was told at the end of a test while it still ran, so that nothing can be said
-    of waits that no probe explains."""
+    __slots__ = (
+        "answered",
+        "bare",
+        "called",
+        "cut",
+        "explained_ns",
+        "function",
+        "groups",
+        "handover",
+        "hosted",
+        "noted",
+        "number",
+        "permission",
+        "pool",
+        "site",
+        "submitted_ns",
+        "told",
+        "touched",
+    )
 
     def __init__(
         self,
@@ -124,8 +136,20 @@ class Offload:
         # A thread forgets what it was made to run when it has; of others nobody may ever ask.
         self.called = spoken_name(function) if bare else ""
         self.groups: dict[tuple[Any, ...], Group] = {}
-        self.touched: list[str] = []
+        self.touched: tuple[str, ...] = ()
         """Names of the calls inside that are what threads are for, the first of them."""
+        self.answered = False
+        """It has called back into the loop."""
+        self.hosted = False
+        """It ran an event loop of its own: a host for one, not an offload."""
+        self.told = False
+        """What it did up to the end of a test has been reported."""
+        self.noted = False
+        """So has that it was done in a thread."""
+        self.explained_ns = 0
+        self.cut = False
+        """A call of it was told at the end of a test while it still ran, so that nothing can be
+        said of waits that no probe explains."""
 
     @property
     def via(self) -> str:
@@ -141,20 +165,20 @@ class Offload:
     def doing(self) -> str:
         """Names of the calls that were made inside, the first three of them."""
         if not (self.groups or self.touched):
-            return "computation"
+            return COMPUTATION
         named = dict.fromkeys(group.first.target for group in list(self.groups.values()))
         return ", ".join(sorted([*named, *self.touched][:3]))
 
     def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
         """Return the same work as having done what *groups* tell, and nothing else."""
         other = copy(self)
-        other.groups, other.touched = groups, []
+        other.groups, other.touched = groups, ()
         return other
 
     def touch(self, target: str) -> None:
         """Take note that a call was made inside that is what threads are for."""
         if target not in self.touched and len(self.touched) < 3:
-            self.touched.append(target)
+            self.touched += (target,)
 
     def add(self, target: str, started_ns: int, ended_ns: int) -> None:
         """Take in a wait that is nobody's fault."""
@@ -177,11 +201,15 @@ class Offload:
 class Runner(Protocol):
     """Watches a thread while it works."""
 
-    def begin(self, work: Offload) -> tuple[ThreadWatch | None, Clocks | None]:
+    def begin(self, work: Offload) -> ThreadWatch | None:
         """Watch the calling thread, which begins with *work*."""
 
-    def end(self, work: Offload, on: ThreadWatch, before: Clocks | None) -> None:
+    def end(self, work: Offload, on: ThreadWatch) -> None:
         """Watch the calling thread for it no longer, and judge what was done."""
+
+
+class FileRunner(Runner, Protocol):
+    """Takes note of work on files as well."""
 
     def begin_file_work(self, work: FileWork) -> int:
         """Take note that *work* begins, which needs no watching; return the time."""
@@ -228,7 +256,7 @@ class Offloaded:
     def run_offloaded(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         work = self.work.with_groups({}) if self._many else self.work
-        on, before = self._runner.begin(work)
+        on = self._runner.begin(work)
         try:
             return self._function(*args, **kwargs)
         except BaseException as error:
@@ -240,7 +268,7 @@ class Offloaded:
             raise
         finally:
             if on is not None:
-                self._runner.end(work, on, before)
+                self._runner.end(work, on)
 
     __call__ = run_offloaded
 
@@ -287,9 +315,11 @@ class FileWork(Offloaded):
 
     __slots__ = ("called", "handover", "number", "permission", "pool", "site", "submitted_ns")
 
+    _runner: FileRunner
+
     def __init__(
         self,
-        runner: Runner,
+        runner: FileRunner,
         function: Any,
         called: str,
         handover: Handover,
@@ -328,7 +358,7 @@ class FileWork(Offloaded):
             self.submitted_ns,
             bare=False,
         )
-        work.called, work.touched = self.called, [self.called]
+        work.called, work.touched = self.called, (self.called,)
         return work
 
     def is_awaited_by(self, answer: Any) -> None:
@@ -360,7 +390,7 @@ class FileWork(Offloaded):
     __call__ = run_offloaded
 
 
-_delays: Final[dict[int, tuple[int, int]]] = {}
+delays: Final[dict[int, tuple[int, int]]] = {}
 """Thread → when it was last asked how long it has stood in the queue for a processor, and that."""
 
 
@@ -376,8 +406,8 @@ def read_clocks() -> Clocks | None:
     cpu_ns, process_ns, switches, cpu_clock = _thread_clocks()
     if cpu_ns > NEW_NS:
         thread = native_id()  # the other number is given again to the next thread
-        asked_ns, delay_ns = _delays.get(thread, (0, 0))
-        if now - asked_ns > _STALE_NS:
+        asked_ns, delay_ns = delays.get(thread, (0, 0))
+        if now - asked_ns > STALE_NS:
             delay_ns = _ask_delay(thread, now)
     return Clocks(now, cpu_ns, process_ns, switches, delay_ns, cpu_clock)
 
@@ -404,10 +434,14 @@ _thread_clocks: Final[Callable[[], tuple[int, int, int, int | None]]] = (
 
 def _ask_delay(thread: int, now: int) -> int:
     delay_ns = queue_delay_ns()
-    if len(_delays) >= _MOST_THREADS:
-        _delays.clear()
-    _delays[thread] = (now, delay_ns)
+    if len(delays) >= _MOST_THREADS:
+        delays.clear()
+    delays[thread] = (now, delay_ns)
     return delay_ns
+
+
+for _kind in (Handover, Offload, Offloaded, Pool):
+    native.know_slots(_kind)
 
 
 class OffloadJudge:
@@ -469,10 +503,25 @@ class OffloadJudge:
                     detail=text,
                 )
             ]
-        if on is not None:
-            site = work.site or self._reader.site_of(carried)
-            self._recorder.note(self.note(work, site, name, work.doing), wall_ns)
+        if on is not None and not work.noted:
+            self._take_note(work, carried, name, wall_ns)
         return []
+
+    def tell(self, work: Offload, before: Clocks | None) -> None:
+        """Note that work was done, which is still under way; it is told once.
+
+        Args:
+            work: the offload.
+            before: the clocks at its begin.
+        """
+        carried = work_of(work.function)
+        wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
+        work.noted = True
+        self._take_note(work, carried, work.called or name_of_work(carried), wall_ns)
+
+    def _take_note(self, work: Offload, carried: Any, name: str, taken_ns: int) -> None:
+        site = work.site or self._reader.site_of(carried)
+        self._recorder.note(self.note(work, site, name, work.doing), taken_ns)
 
     def _judge_calls(self, work: Offload) -> list[Observation]:
         """Return what is to be said of the calls that were made inside."""

@@ -17,19 +17,29 @@ class Pool:
         capacity: of threads; 0 where it is unlimited.
     """
 
-    running: int = 0
-    calls: int = 0
-    peak_running: int = 0
-    peak_queued: int = 0
-    longest_wait_ns: int = 0
-    total_wait_ns: int = 0
-    site: CallSite | None = None
-    permission: str = ""
+    __slots__ = (
+        "calls",
+        "capacity",
+        "key",
+        "longest_wait_ns",
+        "name",
+        "peak_queued",
+        "peak_running",
+        "permission",
+        "running",
+        "site",
+        "total_wait_ns",
+        "waiting",
+    )
 
     def __init__(self, key: str, name: str, capacity: int) -> None:
         self.key = key
         self.name = name
         self.capacity = capacity
+        self.running = self.calls = self.peak_running = self.peak_queued = 0
+        self.longest_wait_ns = self.total_wait_ns = 0
+        self.site: CallSite | None = None
+        self.permission = ""
         self.waiting: dict[int, weakref.ref[Any] | None] = {}
         """Number of a call that stands in the queue → its future or coroutine, as soon as it is
         known. One that is cancelled there never runs, and goes when that is gone."""

@@ -16,7 +16,7 @@ MOST_GROUPS: Final = 5_000
 _MOST_APART: Final = 100
 """Ready observations that are alike are kept so far, then made one: to merge two costs as much."""
 
-_MOST_NOTED: Final = 2 * MOST_GROUPS
+MOST_NOTED: Final = 2 * MOST_GROUPS
 """Notes are counted when somebody asks for them, or when there are so many."""
 
 _NEVER: Final = (1 << 63) - 1
@@ -275,7 +275,7 @@ class Recorder:
         """Count a note in."""
         noted = self.noted
         noted.append((note, 1, taken_ns, taken_ns))
-        if len(noted) >= _MOST_NOTED:
+        if len(noted) >= MOST_NOTED:
             self._take_notes(make_fewer=True)
 
     def notes(self) -> list[Noted]:

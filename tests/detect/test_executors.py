@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from lean import lean
 from stories import SAMPLES, check, expected, reported, run
 
 from pytest_truasync._detect.callsite import FrameReader
@@ -75,3 +77,42 @@ def test_strict(pytester: pytest.Pytester) -> None:
     noted = expected(SAMPLES / "executors", "note")
     assert strict == {(file, line, "TRU304", *rest) for file, line, _, *rest in noted}
     assert not report["notes"]
+
+
+def test_work_that_outlives_its_test_is_told_of_there(pytester: pytest.Pytester) -> None:
+    """Each time, and of no test after it: which is over first is a matter of luck."""
+    pytester.makepyfile(
+        """
+        import asyncio
+        import threading
+
+        go, begun = threading.Event(), threading.Event()
+        threads = []
+
+        def work():
+            begun.set()
+            go.wait()
+
+        def test_begins():
+            async def main():
+                threads.append(threading.Thread(target=work))
+                threads[0].start()
+                while not begun.is_set():
+                    await asyncio.sleep(0)
+            asyncio.run(main())
+
+        def test_other():
+            asyncio.run(asyncio.sleep(0))
+
+        def test_ends():
+            go.set()
+            threads[0].join()
+        """
+    )
+    strict = ("--truasync", "--truasync-offload=strict", "--truasync-report=json:report.json")
+    result = pytester.runpytest_subprocess(*lean(), *strict, timeout=120)
+    result.assert_outcomes(failed=1, passed=2)
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    (told,) = report["violations"]
+    assert (told["code"], told["line"]) == ("TRU304", 14)
+    assert [test.partition("::")[2] for test in told["tests"]] == ["test_begins"]

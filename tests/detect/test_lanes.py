@@ -339,11 +339,11 @@ class TestTasks:
         for guest in (None, types.SimpleNamespace(task=root), object()):
             probe._tasks.clear()
             probe._tasks[hash(root)] = entry
-            probe._noter.guest = guest
+            probe.noter.guest = guest
 
             def spawn() -> None: ...
 
-            native.laned("spawn", spawn, lambda: made, probe._noter)
+            native.laned("spawn", spawn, lambda: made, probe.noter)
             assert spawn() is made  # type: ignore[func-returns-value]
             found.append(probe._tasks.get(hash(made)))
         assert [one and one[1:] for one in found] == [None, entry[1:], None]

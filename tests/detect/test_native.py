@@ -29,7 +29,7 @@ from pytest_truasync._detect.calls import holders_in_python
 from pytest_truasync._detect.callsite import DEEPEST, FrameReader, stack_key_in_python
 from pytest_truasync._detect.files import FileSorter, Role
 from pytest_truasync._detect.loops import LoopProbe
-from pytest_truasync._detect.offloads import thread_clocks_in_python
+from pytest_truasync._detect.offloads import Handover, Offload, thread_clocks_in_python
 from pytest_truasync._detect.patches import IMMUTABLE_TYPE, builtin_twin
 from pytest_truasync._detect.recorder import Recorder, ThreadWatch, Watch
 from pytest_truasync._detect.standins import has_ours_in_python
@@ -111,6 +111,63 @@ class TestWhatPasses:
         gate = native.gated("call", threads, original, wrapper, roles, Role.QUIET, Role.IMPORT)
         nobodys = work is None and role in (Role.QUIET, Role.IMPORT)
         assert gate(1)[0] == ("original" if nobodys else "wrapper")
+
+    @pytest.mark.parametrize("role", [Role.QUIET, Role.USER])
+    @pytest.mark.parametrize("busy", [True, False])
+    def test_light_calls_outside_of_a_worker(
+        self, threads: dict[int, Watched], watch: Watched, role: Role, busy: bool
+    ) -> None:
+        watch.busy = busy
+        light = ({__file__: role}, Role.QUIET, Role.IMPORT, "open", lambda: 0, True)
+        gate = native.gated("light", threads, original, wrapper, *light)
+        nobodys = busy or role is Role.QUIET
+        assert gate("path", named=1) == (
+            "original" if nobodys else "wrapper",
+            ("path",),
+            {"named": 1},
+        )
+
+    @pytest.mark.parametrize(
+        ("path", "passes"),
+        [
+            *[("name", True), ("/tmp/name", True), ("/usr/name", True), ("", True), ("ä", True)],
+            *[("/dev/null", False), ("/proc/1", False), ("/sys/x", False), (b"name", False)],
+            *[(3, False), (Path("name"), False), ("\udcff", False)],
+        ],
+    )
+    def test_light_calls_in_a_worker(
+        self, threads: dict[int, Watched], watch: Watched, path: Any, passes: bool
+    ) -> None:
+        work = watch.work = Offload(0, original, Handover([]), None, "", None, 0, bare=False)
+        times = iter(range(0, 100, 7))
+        light = ({__file__: Role.QUIET}, Role.QUIET, Role.IMPORT, "open", lambda: next(times))
+        gate = native.gated("light", threads, original, wrapper, *light, True)
+        for count in (1, 2):
+            assert gate(path) == ("original" if passes else "wrapper", (path,), {})
+            assert work.touched == (("open",) if passes else ())
+            assert work.explained_ns == (7 * count if passes else 0)
+        assert gate(path=path)[0] == "wrapper"
+        anyway = native.gated("light", threads, original, wrapper, *light, False)
+        assert anyway(path)[0] == anyway()[0] == "original"
+
+    def test_a_light_call_that_fails_takes_its_time(
+        self, threads: dict[int, Watched], watch: Watched
+    ) -> None:
+        def fails(_: Any) -> Any:
+            raise ZeroDivisionError("its own")
+
+        work = watch.work = Offload(0, original, Handover([]), None, "", None, 0, bare=False)
+        times = iter(range(0, 1000, 7))
+        roles: dict[str, Role] = {}
+        light = (roles, Role.QUIET, Role.IMPORT)
+        for name in ("one", "two", "three", "four"):
+            gate = native.gated(
+                "light", threads, fails, wrapper, *light, name, lambda: next(times), True
+            )
+            with pytest.raises(ZeroDivisionError, match="its own"):
+                gate("path")
+        assert work.touched == ("one", "two", "three")
+        assert work.explained_ns == 28
 
     def test_a_free_lock(self, threads: dict[int, Watched]) -> None:
         lock = threading.Lock()
@@ -430,7 +487,10 @@ class TestTheGate:
         wrong: Any = []
         with pytest.raises(TypeError):
             native.gated("plain", wrong, original, wrapper)
-        for kind, asks in (("call", ([], 1, 2)), ("call", ({},)), ("lock", ()), ("plain", (1,))):
+        for kind, asks in (
+            *(("call", ([], 1, 2)), ("call", ({},)), ("lock", ()), ("plain", (1,))),
+            *(("light", ({}, 1, 2)), ("light", ([], 1, 2, "name", len, True))),
+        ):
             with pytest.raises(TypeError, match=f"not what a gate of the kind '{kind}' asks"):
                 gated(kind, here(), original, wrapper, *asks)
         kind_of_all: Any = native.Gate
@@ -453,12 +513,13 @@ class TestTheGate:
         gc.collect()
         assert gone() is None
 
-    @pytest.mark.parametrize("kind", ["plain", "call", "lock", "socket", "poll"])
+    @pytest.mark.parametrize("kind", ["plain", "call", "light", "lock", "socket", "poll"])
     def test_keeps_no_reference(
         self, threads: dict[int, Watched], watch: Watched, kind: native.Kind
     ) -> None:
         asks: dict[str, tuple[Any, ...]] = {
             "call": ({__file__: Role.QUIET}, Role.QUIET, Role.IMPORT),
+            "light": ({}, Role.QUIET, Role.IMPORT, "open", lambda: 0, False),
             "lock": (lambda lock, blocking: lock is watch,),
             "socket": (lambda sock: 0.0 if sock is watch else None,),
             "poll": (lambda: 0, lambda *_: None),
