@@ -15,6 +15,9 @@ Json: TypeAlias = dict[str, Any]
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
+LATE: Final = "It went on when its test was over."
+"""Said of what work did that outlived the test which had handed it over."""
+
 PERMISSION: ContextVar[str] = ContextVar("truasync_permission", default="")
 """Keys of the `with allow(...)` blocks around the running code, outermost first, one a line."""
 
@@ -115,13 +118,23 @@ class Observation(NamedTuple):
     """One more sentence of evidence, where a probe has one."""
 
     @property
-    def key(self) -> tuple[str, str, int, str]:
-        """What makes two observations one group: rule, call site, target."""
-        return (self.code, self.site.path, self.site.line, self.target)
+    def is_late(self) -> bool:
+        """Whether its test was over, so that it could not fail for it."""
+        return self.detail.endswith(LATE)
+
+    @property
+    def key(self) -> tuple[str, str, int, str, str]:
+        """What makes two observations one group: rule, call site, target, function in the thread.
+
+        A framework hands over what many functions of the user's do on one line.
+        """
+        inner = self.inner
+        within = f"{inner.path}::{inner.function}" if inner is not None else ""
+        return (self.code, self.site.path, self.site.line, self.target, within)
 
 
 class Violation(NamedTuple):
-    """Observations of one rule, call site and target, in all the tests where they were made."""
+    """Observations with one key, in all the tests where they were made."""
 
     rule: Rule
     level: Level
@@ -132,10 +145,10 @@ class Violation(NamedTuple):
     """What to write instead, for this target."""
 
     @property
-    def sort_key(self) -> tuple[str, int, str, str]:
-        """Order of reports: path, line, code, target."""
-        seen = self.observation
-        return (seen.site.path, seen.site.line, self.rule.code, seen.target)
+    def sort_key(self) -> tuple[str, int, str, str, str]:
+        """Order of reports: path, line, code, target, function in the thread."""
+        code, path, line, target, within = self.observation.key
+        return (path, line, code, target, within)
 
 
 class Permission(NamedTuple):

@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from pytest_truasync._settings import Settings
 
 
+_NOTHING = Verdict()
 STALL_CODES = frozenset({"TRU401", "TRU402"})
 
 
 class BlockingCallError(RuntimeError):
     """Raised at a blocking call itself under `--truasync-mode raise`."""
+
+    __module__ = "pytest_truasync"  # where it is offered
 
 
 class Session:
@@ -70,6 +73,10 @@ class Session:
         """Called when this process has forked."""
         self._test = ""
         self._permissions: tuple[Permission, ...] = ()
+        self._past: dict[str, tuple[Permission, ...]] = {}
+        """Permissions of tests, which may have handed over work that outlives them."""
+        self._late = _NOTHING
+        """What such work did, until it can travel."""
         self._held: list[Observation] = []
         self._held_notes: Held = []
         self._held_pools: list[PoolUse] = []
@@ -149,27 +156,60 @@ class Session:
         self._held = [] if detector.idle else self._news("setup")
         self._held_notes, self._held_pools = [], []
         self._test, self._permissions = test, permissions
+        detector.begin(test)
+        if permissions:
+            self._past[test] = permissions
         _allow.take_entered()
 
     def _news(self, when: Phase) -> list[Observation]:
         """Return what the plugin says of itself; what else was seen since is nobody's."""
         if self._detector is None:
             return []
-        seen = self._detector.drain("", when)
+        seen = self._in_time(self._detector.drain("", when))
         self._detector.notes()
         self._detector.pools()
         return [one for one in seen if is_health(one.code)]
 
+    def _in_time(self, seen: list[Observation]) -> list[Observation]:
+        """Return what was done for the test that runs; judge what an earlier one had handed over.
+
+        That one can fail no more: the run does.
+        """
+        found = []
+        for one in seen:
+            if one.is_late and one.test != self._test:
+                held = _allow.held(one.permission.split("\n"))
+                in_force = (*self._past.get(one.test, ()), *held, *self.settings.allow)
+                self._late = merge([self._late, judge([one], in_force, self._policy)])
+            else:
+                found.append(one)
+        if self._late != _NOTHING and not self._is_away:
+            self._add(self._late)
+            self._late = _NOTHING
+        return found
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether another process reports what this one finds."""
+        return self.travels or os.getpid() != self._process
+
+    def leave(self) -> Json | None:
+        """Return what is to travel with a worker's last word, if there is anything."""
+        self._news("teardown")
+        return verdict_to_json(self._late) if self._late != _NOTHING else None
+
     def end(self) -> None:
         """End the test."""
         self._test, self._permissions = "", ()
+        if self._detector is not None:
+            self._detector.begin("")
 
     def hold(self, when: Phase) -> None:
         """Keep what a phase has brought until the test has run."""
         detector = self._detector
         if detector is None or detector.idle:
             return
-        self._held += detector.drain(self._test, when)
+        self._held += self._in_time(detector.drain(self._test, when))
         if notes := detector.notes():
             self._held_notes.append((when, notes))
         self._held_pools += detector.pools()
@@ -189,7 +229,7 @@ class Session:
         if detector is None:
             return None, ""
         self.hold(when)
-        heard = self._held or self._held_notes or self._held_pools
+        heard = self._held or self._held_notes or self._held_pools or self._late != _NOTHING
         if not (ran or heard):
             return None, ""
         entered = _allow.take_entered()
@@ -202,7 +242,7 @@ class Session:
             seen += detector.full_pools(pools, self._test, when)
         held = self._held_permissions(seen, notes)
         in_force = (*self._permissions, *entered, *held, *self.settings.allow)
-        away = self.travels or os.getpid() != self._process
+        away = self._is_away
         if in_force or away or self._policy.strict_offload:
             seen += self._told(notes)
         else:
@@ -215,7 +255,8 @@ class Session:
         if verdict.violations and self.settings.mode != "warn":
             text = terminal.failure_text(verdict.violations, verdict.pools)
         if away:
-            return verdict_to_json(verdict), text
+            late, self._late = self._late, _NOTHING
+            return verdict_to_json(merge([verdict, late]) if late != _NOTHING else verdict), text
         self._add(verdict)
         return None, text
 
@@ -280,6 +321,7 @@ class Session:
             total.allowed,
             whole,
             strict=self.settings.strict_allow,
+            require_reason=self.settings.require_reason,
             policy=self._policy,
         )
         self._total = with_violations(total, (*said, *book.judge()))
@@ -296,7 +338,8 @@ class Session:
         except ReportError as wrong:
             self._errors.append(str(wrong))
         strict = any(one.level == "error" for one in said)
-        return bool(self._errors) or (strict and self.settings.mode != "warn")
+        late = any(one.observation.is_late for one in self._total.violations)
+        return bool(self._errors) or ((strict or late) and self.settings.mode != "warn")
 
     def speak(self, out: Any, verbosity: int) -> None:
         """Write the section after the failures."""

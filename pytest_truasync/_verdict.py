@@ -100,6 +100,7 @@ def unused(
     full_run: bool,
     *,
     strict: bool = False,
+    require_reason: bool = False,
     policy: Policy | None = None,
 ) -> tuple[Violation, ...]:
     """Return what there is to say of the permissions themselves.
@@ -109,6 +110,7 @@ def unused(
         allowed: key of a permission → calls that it let through.
         full_run: whether every test ran to its end, so that nothing let through means useless.
         strict: whether a useless permission (TRU901) is an error.
+        require_reason: whether one without a reason (TRU902) is an error.
         policy: the rules in force; a permission for a rule that is not is never useless.
     """
     selected = policy.selected if policy else ALL_CODES
@@ -116,7 +118,9 @@ def unused(
     found: list[Violation] = []
     for one in _distinct(permissions):
         if not one.reason and "TRU902" in selected:
-            found.append(_about(one, "TRU902", RULES["TRU902"].level))
+            found.append(
+                _about(one, "TRU902", "error" if require_reason else RULES["TRU902"].level)
+            )
         useless = full_run and not allowed.get(one.key) and speaks_of(one) & selected
         if useless and "TRU901" in selected:
             found.append(_about(one, "TRU901", level))
@@ -127,13 +131,16 @@ def covers(permission: Permission, seen: Observation) -> bool:
     """Tell whether *permission* lets *seen* through.
 
     A marker covers what its test did, a `with` block what was recorded inside it, an ini line the
-    calls at its path and in its function. No permission covers what the plugin says of itself.
+    calls at its path and in its function, also those made there in a thread. No permission covers
+    what the plugin says of itself.
     """
     if is_health(seen.code):
         return False
     if permission.kind == "with" and permission.key not in seen.permission.split("\n"):
         return False
-    if permission.kind == "ini" and not _is_at(permission, seen.site):
+    if permission.kind == "ini" and not (
+        _is_at(permission, seen.site) or (seen.inner is not None and _is_at(permission, seen.inner))
+    ):
         return False
     return not permission.what or any(_matches(word, seen) for word in permission.what)
 
@@ -198,7 +205,7 @@ def _verdict(
     pools: tuple[PoolUse, ...],
 ) -> Verdict:
     """Group *violations*, sort them, and part them by level."""
-    groups: dict[tuple[str, str, int, str], list[Violation]] = {}
+    groups: dict[tuple[str, str, int, str, str], list[Violation]] = {}
     for one in violations:
         groups.setdefault(one.observation.key, []).append(one)
     merged = [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
@@ -261,7 +268,7 @@ def _is_at(permission: Permission, site: CallSite) -> bool:
         return False
     if not permission.function:
         return True
-    wanted = permission.function.split(".")
+    wanted = [part for part in permission.function.split(".") if part != "<locals>"]
     # a lambda or a comprehension belongs to the function around it
     named = [part for part in site.function.split(".") if not part.startswith("<")]
     return named[-len(wanted) :] == wanted

@@ -181,7 +181,7 @@ class Hooks:
         if travel is not None:
             report.truasync = travel  # type: ignore[attr-defined]
         if text:
-            _fail(report, text)
+            _fail(report, text, item)
         if when == "call":
             self._session.count(item.nodeid)
             if outcome == "passed":
@@ -197,6 +197,7 @@ class Hooks:
         if self._session.travels:
             stopped = self._stopped or bool(self.failed)
             config.workeroutput["truasync_stopped"] = stopped  # type: ignore[attr-defined]
+            config.workeroutput["truasync_late"] = self._session.leave()  # type: ignore[attr-defined]
             return
         left_out = ("collectonly", "setuponly", "setupplan", "ignore", "ignore_glob")
         whole = not (
@@ -221,6 +222,8 @@ class Hooks:
         if wrong := told.get("truasync_wrong"):
             self._stop(wrong)
         self._stopped = self._stopped or told.get("truasync_stopped", True)
+        if late := told.get("truasync_late"):
+            self._session.take(late)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -257,9 +260,28 @@ class Arrivals:
             self._hooks.failed.add(report.nodeid)
 
 
-def _fail(report: pytest.TestReport, text: str) -> None:
-    """Fail a test that passed; a report that failed by itself gets the text as a section."""
-    if report.outcome == "passed" or (
+def _is_expected(report: pytest.TestReport, item: pytest.Item) -> bool:
+    """Tell whether a test that is marked `xfail` has passed, and takes any failure."""
+    marks = list(item.iter_markers(name="xfail"))
+    if not marks or any("raises" in mark.kwargs for mark in marks):
+        return False
+    if report.outcome == "passed":
+        return hasattr(report, "wasxfail")
+    if not str(report.longrepr).startswith("[XPASS(strict)]"):
+        return False
+    report.wasxfail = str(report.longrepr).partition(" ")[2]
+    return True
+
+
+def _fail(report: pytest.TestReport, text: str, item: pytest.Item) -> None:
+    """Fail a test that passed; a report that failed by itself gets the text as a section.
+
+    One that is marked as expected to fail has done so.
+    """
+    if _is_expected(report, item):
+        report.outcome = "skipped"
+        report.longrepr = text
+    elif report.outcome == "passed" or (
         report.outcome == "skipped" and not hasattr(report, "wasxfail")
     ):
         report.outcome = "failed"

@@ -58,7 +58,9 @@ def test_a_permission_and_a_pool_travel(site: CallSite | None) -> None:
 
 def test_names_of_things() -> None:
     assert str(SITE) == "app/feed.py:42"
-    assert SEEN.key == ("TRU251", "app/feed.py", 42, "time.sleep")
+    assert SEEN.key == ("TRU251", "app/feed.py", 42, "time.sleep", "")
+    inner = SITE._replace(path="app/jobs.py", line=7, function="run")
+    assert SEEN._replace(inner=inner).key[-1] == "app/jobs.py::run"
     assert Violation(RULES["TRU251"], "error", SEEN).sort_key[:3] == ("app/feed.py", 42, "TRU251")
     assert Permission("marker", (), "", "t.py::a").key == "marker t.py::a"
     assert Permission("marker", ("TRU2", "open"), "", "t.py").key == "marker t.py TRU2 open"

@@ -45,6 +45,31 @@ def timeless(value: Any) -> Any:
 
 
 class TestModes:
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_a_violation_may_be_expected(self, pytester: pytest.Pytester, strict: bool) -> None:
+        pytester.makepyfile(
+            f"""
+            import time
+            import pytest
+
+            @pytest.mark.xfail(reason="known", strict={strict})
+            async def test_known():
+                time.sleep(0.001)
+
+            @pytest.mark.xfail(reason="known", strict={strict}, raises=KeyError)
+            async def test_another_failure():
+                time.sleep(0.001)
+
+            @pytest.mark.xfail(False, reason="elsewhere", strict={strict})
+            async def test_elsewhere():
+                time.sleep(0.001)
+            """
+        )
+        result = run(pytester, "--truasync", "-rx")
+        result.assert_outcomes(xfailed=1, failed=2)
+        result.stdout.fnmatch_lines(["XFAIL *::test_known - known"])
+        result.stdout.fnmatch_lines(["truasync: 3 violations in 3 tests"])
+
     def test_fail_warn_and_off(self, pytester: pytest.Pytester) -> None:
         pytester.makepyfile(TWO)
         failing = run(pytester, "--truasync")

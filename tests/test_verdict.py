@@ -178,6 +178,14 @@ class TestCovers:
         seen = SLEEP._replace(site=SITE._replace(path=path))
         assert covers(allow("TRU2", kind="ini", glob=glob), seen) is expected
 
+    def test_an_ini_line_covers_what_is_done_there_in_a_thread(self) -> None:
+        """A framework that hands a sync endpoint to a thread stands on the test's line."""
+        inner = SITE._replace(path="app/feed.py", function="load")
+        seen = SLEEP._replace(site=SITE._replace(path="tests/t.py"), inner=inner)
+        line = allow("TRU2", kind="ini", glob="app/**", function="load")
+        assert covers(line, seen)
+        assert not covers(line, seen._replace(inner=None))
+
     @pytest.mark.parametrize(
         ("function", "name", "expected"),
         [
@@ -189,6 +197,7 @@ class TestCovers:
             ("load", "load.<locals>.<lambda>", True),
             ("inner", "load.<locals>.inner", True),
             ("load.inner", "load.<locals>.inner", True),
+            ("load.<locals>.inner", "load.<locals>.inner", True),
             ("load", "load.<locals>.inner", False),
             ("load", "", False),
         ],
@@ -226,6 +235,8 @@ class TestUnused:
         bare = allow(reason="")
         (one,) = unused([bare, bare], {bare.key: 1}, False)
         assert (one.rule.code, one.level) == ("TRU902", "warning")
+        (one,) = unused([bare], {bare.key: 1}, full_run=True, require_reason=True)
+        assert (one.rule.code, one.level) == ("TRU902", "error")
         assert unused([bare], {}, False, policy=Policy(select(["TRU2"]))) == ()
 
     def test_where_it_stands(self) -> None:

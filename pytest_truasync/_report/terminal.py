@@ -184,6 +184,8 @@ def _compact(one: Violation) -> Line:
     took = f", {duration(seen.total_ns)}" if seen.total_ns else ""
     count = f"{seen.target}, {many(seen.count, 'call')}{took}"
     where = f", {many(len(one.tests), 'test')}" if one.tests else ""
+    if seen.inner:
+        where += f", inside {location(seen.inner)}"
     return (
         Segment(place, "place"),
         Segment(": " if place else ""),
