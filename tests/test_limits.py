@@ -22,13 +22,16 @@ def look(path, how=os.stat):
 
 LIMITS = """
 import asyncio
+import copy
 import ctypes
 import mmap
 import multiprocessing
+import queue
 import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -132,6 +135,71 @@ async def test_thread_nobody_waits_for(pair, done):
 
     threading.Thread(target=work).start()
     right.send(b"x", socket.MSG_DONTWAIT)
+
+
+@pytest.mark.asyncio
+async def test_thread_that_has_answered(done):
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+    def serve():
+        loop.call_soon_threadsafe(ready.set)
+        time.sleep(0.001)
+        done.set()
+
+    threading.Thread(target=serve).start()
+    await ready.wait()
+
+
+@pytest.mark.asyncio
+async def test_wait_after_a_report(filled):
+    loop = asyncio.get_running_loop()
+
+    def work():
+        loop.call_soon_threadsafe(id, "half way")
+        return filled.get()
+
+    assert await asyncio.to_thread(work) == "x"
+
+
+@pytest.fixture
+def filled():
+    made = queue.SimpleQueue()
+    timer = threading.Timer(0.1, made.put, ["x"])
+    timer.start()
+    yield made
+    timer.join()
+
+
+@pytest.mark.asyncio
+async def test_around_the_work():
+    with ThreadPoolExecutor(1, initializer=time.sleep, initargs=(0.001,)) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, int)
+
+
+@pytest.mark.asyncio
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C library with usleep")
+async def test_c_wait_in_slices():
+    usleep = ctypes.CDLL(None).usleep
+
+    def work():
+        for _ in range(20):
+            usleep(10_000)
+
+    await asyncio.to_thread(work)
+
+
+@pytest.mark.asyncio
+async def test_bound_method_of_a_lock():
+    with pytest.raises(TypeError, match="cannot pickle"):
+        copy.deepcopy([threading.Lock().acquire])
+
+
+@pytest.mark.asyncio
+async def test_frame_of_ours():
+    def work():
+        return sys._getframe(1).f_code.co_name
+
+    assert await asyncio.to_thread(work) == "run_offloaded"
 
 
 @pytest.mark.asyncio

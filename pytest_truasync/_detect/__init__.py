@@ -217,6 +217,10 @@ class Detector:
         self._lag.after_fork_here()
         self._forked()
 
+    def begin(self, test: str) -> None:
+        """Take note of the test that runs from now on; empty for none."""
+        self._recorder.test = test
+
     note_consoles = staticmethod(waits.note_consoles)
     """Take note of what standard output and error are now: writing there is not watched."""
 

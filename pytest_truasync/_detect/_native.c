@@ -33,7 +33,7 @@
 static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro, *str_cr_code,
     *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking, *str_loops,
     *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback,
-    *str_sync_fn, *str_task, *str_tick_ns, *str_track, *str_watch;
+    *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch;
 
 static const struct {
     PyObject **place;
@@ -67,6 +67,7 @@ static const struct {
     {&str_source_traceback, "_source_traceback"},
     {&str_sync_fn, "sync_fn"},
     {&str_task, "task"},
+    {&str_test, "test"},
     {&str_tick_ns, "tick_ns"},
     {&str_track, "_track"},
     {&str_watch, "watch"},
@@ -105,7 +106,8 @@ static Slot work_called = {OFFLOAD, "called"}, work_explained_ns = {OFFLOAD, "ex
             work_handover = {OFFLOAD, "handover"}, work_hosted = {OFFLOAD, "hosted"}, work_noted = {OFFLOAD, "noted"},
             work_number = {OFFLOAD, "number"}, work_permission = {OFFLOAD, "permission"},
             work_pool = {OFFLOAD, "pool"}, work_site = {OFFLOAD, "site"},
-            work_submitted_ns = {OFFLOAD, "submitted_ns"}, work_told = {OFFLOAD, "told"},
+            work_submitted_ns = {OFFLOAD, "submitted_ns"}, work_since = {OFFLOAD, "since"},
+            work_test = {OFFLOAD, "test"}, work_told = {OFFLOAD, "told"},
             work_touched = {OFFLOAD, "touched"};
 static Slot given_function = {OFFLOADED, "_function"}, given_runner = {OFFLOADED, "_runner"},
             given_work = {OFFLOADED, "work"};
@@ -121,7 +123,7 @@ static Slot *const slots_read[] = {
     &work, &explained_before_ns, &last, &resumed_ns, &stay, &steps_of, &kind_of, &loop_read,
     &handed_at, &handed_near, &last_said, &loops_own, &work_called, &work_explained_ns, &work_function,
     &work_groups, &work_handover, &work_hosted, &work_noted, &work_number, &work_permission, &work_pool, &work_site,
-    &work_submitted_ns, &work_told, &work_touched, &given_function, &given_runner, &given_work, &pool_calls,
+    &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_runner, &given_work, &pool_calls,
     &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
     &pool_running, &pool_site, &pool_total_ns, &pool_waiting, &sink, &stands_for,
 };
@@ -2278,7 +2280,7 @@ pool_ended(PyObject *pool)
                : 0;
 }
 
-/* What is handed over, as `work_of` and `name_of_work` in offloads.py. */
+/* What is handed over, as `work_of` in offloads.py and `name_of` in callsite.py. */
 
 /* Return what a function of trio's or anyio's was made to carry to a thread, a new reference: `_enclosed`; NULL without
    an error where it carries nothing. */
@@ -2515,8 +2517,8 @@ pool_for(PyObject *pool_of, PyObject *owner, PyObject *handover, PyObject *site)
     PyObject *at = site == Py_None ? read_slot(handover, &handed_near) : Py_NewRef(site);
     PyObject *pool = at == NULL ? NULL : PyObject_CallFunctionObjArgs(pool_of, owner, at, NULL);
     Py_XDECREF(at);
-    if (pool == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
-        PyErr_Clear(); /* of a kind that no weak reference can be made to */
+    if (pool == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear(); /* of a class of the user's: not to be asked */
         pool = Py_NewRef(Py_None);
     }
     return pool;
@@ -2527,8 +2529,8 @@ static PyObject *
 wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *site, PyObject *pool)
 {
     PyObject *number = PyIter_Next(ASK(self, OF_NUMBERS)), *permission = NULL, *groups = NULL, *offload = NULL,
-             *given = NULL, *pools = ASK(self, OF_POOLS);
-    int failed = number == NULL || PyContextVar_Get(ASK(self, OF_PERMISSION), NULL, &permission) < 0
+             *given = NULL, *pools = ASK(self, OF_POOLS), *test = PyObject_GetAttr(ASK(self, OF_RECORDER), str_test);
+    int failed = number == NULL || test == NULL || PyContextVar_Get(ASK(self, OF_PERMISSION), NULL, &permission) < 0
                  || permission == NULL;
     if (!failed && pool != Py_None) {
         failed = pool_submitted(pool, number, site, permission) < 0;
@@ -2549,6 +2551,7 @@ wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *sit
             || write_slot(offload, &work_permission, permission) < 0
             || write_slot(offload, &work_pool, pool) < 0
             || write_slot(offload, &work_groups, groups) < 0
+            || write_slot(offload, &work_test, test) < 0
             || set_number(offload, &work_submitted_ns, now) < 0
             || write_slot(given, &given_runner, (PyObject *)self) < 0
             || write_slot(given, &given_function, function) < 0
@@ -2556,6 +2559,7 @@ wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *sit
         Py_CLEAR(given);
     }
     Py_XDECREF(offload);
+    Py_XDECREF(test);
     Py_XDECREF(groups);
     Py_XDECREF(permission);
     Py_XDECREF(number);
@@ -2675,6 +2679,16 @@ offloader_begin(Offloader *self, PyObject *doing)
     return watch;
 }
 
+/* Tell whether work was handed over by the test that runs now: 1 or 0, or -1. */
+static int
+is_in_time(Offloader *self, PyObject *doing)
+{
+    PyObject *test = PyObject_GetAttr(ASK(self, OF_RECORDER), str_test);
+    int same = test == NULL ? -1 : slot_is(doing, &work_test, test); /* one string for each test */
+    Py_XDECREF(test);
+    return same;
+}
+
 /* Tell whether work is one that a note says all of: 1 or 0, or -1. */
 static int
 says_little(PyObject *doing)
@@ -2682,6 +2696,7 @@ says_little(PyObject *doing)
     PyObject *groups = NULL;
     int little = slot_is(doing, &work_hosted, Py_False) == 1 && slot_is(doing, &work_told, Py_False) == 1
                  && slot_is(doing, &work_noted, Py_False) == 1
+                 && slot_is(doing, &work_since, Py_None) == 1
                  && (groups = read_slot(doing, &work_groups)) != NULL && PyDict_Check(groups)
                  && PyDict_GET_SIZE(groups) == 0;
     Py_XDECREF(groups);
@@ -2779,7 +2794,7 @@ offloader_end(Offloader *self, PyObject *const *args, Py_ssize_t nargs)
     if (Py_IS_TYPE(doing, Py_TYPE(ASK(self, OF_OFFLOAD))) && ask_here(threads, &here_now) > 0 && here_now == on
         && slot_is(on, &below, Py_None) == 1 && slot_is(on, &call_now, Py_None) == 1
         && slot_is(on, &subject_now, Py_None) == 1 && slot_is(on, &loop_now, Py_None) == 1
-        && says_little(doing) && (pool = read_slot(doing, &work_pool)) != NULL
+        && says_little(doing) && is_in_time(self, doing) == 1 && (pool = read_slot(doing, &work_pool)) != NULL
         && slot_number(doing, &work_explained_ns, &explained) == 0
         && (clocks = read_slot(on, &began)) != NULL
         && Py_IS_TYPE(clocks, (PyTypeObject *)ASK(self, OF_CLOCKS))) {

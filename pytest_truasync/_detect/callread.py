@@ -195,7 +195,7 @@ class CallReader:
             return None  # the loop's own; a callback that is the target itself is not
         if code in _LOCK_CODES and any(map(self._idle, stack.between)):
             return None
-        if work is not None and code in _LOCK_CODES and self._waits_for_loop(stack, work):
+        if work is not None and code in _LOCK_CODES and self._waits_for_loop(stack, code, work):
             return None
         for frame in stack.between:
             ends = self._quiet.get(frame.f_code.co_name)
@@ -218,14 +218,14 @@ class CallReader:
             return _LAZY_LOAD
         return code
 
-    def _waits_for_loop(self, stack: Stack, work: Any) -> bool:
+    def _waits_for_loop(self, stack: Stack, code: str, work: Any) -> bool:
         """Tell whether a worker waits for what it gave the loop to do, by a known way or its own.
 
         Its own is a callback handed over, and a future or an event that it will set.
         """
         if stack.bridge or any(map(self._bridged, stack.between)):
             return True
-        return bool(work.answered) and not is_mutex(stack.caller)
+        return bool(work.answered) and not (code == "TRU260" and is_mutex(stack.caller))
 
 
 _NOWHERE: Final = CallSite("", 0)

@@ -162,7 +162,7 @@ class CallProbe:
         if twin is None:
             twin = builtin_twin(original, self._wrap(target, original))
             self._twins[id(original)] = twin
-            if self._is_light(target):
+            if self._is_file_call(target):
                 self._files.add(twin, target.name)
             self._join_sets(patches, original, twin)
         self._put(patches, owner, name, twin)
@@ -173,7 +173,7 @@ class CallProbe:
         """Replace a method, also where a class below has it by itself, as pytest-socket does."""
         new = dress(original, self._wrap(target, original))
         self._twins[id(original)] = new
-        if self._is_light(target):
+        if self._is_file_call(target):
             self._files.add(new, target.name)
         patches.callback(_let_go, owner, name, new, original)
         self._put(patches, owner, name, new)
@@ -302,8 +302,10 @@ class CallProbe:
                         code = predicate is None or predicate(args, kwargs)
                     except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
                         code = False
-                    if code:
-                        if light and (work := watch.work) is not None:
+                    if not code:
+                        watch.busy = False  # what it calls of the user's is watched
+                    else:
+                        if light and code is True and (work := watch.work) is not None:
                             call = work
                             work.touch(name)
                             watch.busy = False  # what it calls of the user's is watched
@@ -490,6 +492,11 @@ class CallProbe:
         """Tell whether a call is what threads are for, so that in a worker only its name counts."""
         return target.code not in self._heavy
 
+    def _is_file_call(self, target: Target) -> bool:
+        """Tell whether a call has no other end to wait for, such as that of a pipe."""
+        reads = waits.PREDICATES.get(target.name)
+        return self._is_light(target) and reads not in (waits.os_reads, waits.raw_reads)
+
     def _predicate(self, target: Target) -> waits.Predicate | None:
         harmless = self._harmless.get(target.name)
         if harmless is None:
@@ -528,8 +535,10 @@ class CallProbe:
                 code = predicate is None or predicate(args, kwargs)
             except Exception:  # noqa: BLE001 - wrong arguments: the call itself says so
                 code = False
-            if code:
-                if watch.work is not None and self._is_light(target):
+            if not code:
+                watch.busy = False  # what it calls of the user's is watched
+            else:
+                if watch.work is not None and code is True and self._is_light(target):
                     call = watch.work
                     watch.work.touch(target.name)
                     watch.busy = False  # what it calls of the user's is watched

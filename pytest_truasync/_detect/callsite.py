@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
+import operator
 import threading
-from collections.abc import Mapping
-from types import CodeType, FrameType
+from collections.abc import Callable, Mapping
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FrameType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 from typing import Any, Final
 
 from pytest_truasync._detect import native, originals
@@ -336,33 +348,80 @@ def _line_at(code: CodeType, instruction: int) -> int:
 def code_of(function: Any) -> CodeType | None:
     """Return the code of a function, method, partial or callable object, if it has any."""
     for _ in range(10):
-        if isinstance(code := getattr(function, "__code__", None), CodeType):
+        kind = type(function)
+        if kind is FunctionType:
+            code: CodeType = function.__code__
             return code
-        inner = (
-            getattr(function, "__func__", None)
-            or getattr(function, "func", None)
-            or getattr(function, "__wrapped__", None)
-        )
+        if kind in _BOUND:
+            inner = function.__func__
+        elif issubclass(kind, functools.partial):
+            inner = _func_of(function)
+        else:
+            own = attributes_of(function)
+            inner = own.get("func") or own.get("__wrapped__")
         if inner is None:
-            found = getattr(type(function), "__call__", None)  # noqa: B004 - its code is wanted
-            return getattr(found, "__code__", None)
+            call = next(
+                (vars(one)["__call__"] for one in kind.__mro__ if "__call__" in vars(one)), None
+            )
+            return call.__code__ if type(call) is FunctionType else None
         function = inner
     return None
+
+
+_BOUND: Final = frozenset({MethodType, classmethod, staticmethod})
+_func_of: Final[Callable[[Any], Any]] = operator.attrgetter("func")
+
+
+def attributes_of(thing: Any) -> Mapping[str, Any]:
+    """Return the attributes that are an object's own, without running any code of its class.
+
+    To ask a proxy or a mock for an attribute runs the user's code, which may raise, or make one.
+    """
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except Exception:  # noqa: BLE001 - it has none, or a class gives its own
+        return {}
+    return found if type(found) is dict else {}
+
+
+_NAMED: Final = frozenset(
+    {
+        *(FunctionType, BuiltinFunctionType, MethodWrapperType),
+        *(MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType),
+    }
+)
+"""What has a name and no code of the user's that would be run to ask for it."""
 
 
 def name_of(function: Any) -> str:
     """Return a readable dotted name of a callable that is handed to a thread."""
     for _ in range(10):
-        inner = getattr(function, "func", None)
-        if inner is None or not callable(inner):
+        kind = type(function)
+        if kind is MethodType:
+            inner = function.__func__
+        elif issubclass(kind, functools.partial):
+            inner = _func_of(function)
+        else:
+            inner = attributes_of(function).get("func")
+            inner = inner if callable(inner) else None
+        if inner is None:
             break
         function = inner
-    module = getattr(function, "__module__", None)
-    own = getattr(function, "__self__", None)
-    if not isinstance(module, str):
-        module = type(own).__module__ if own is not None else ""
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    module = SPOKEN.get(module, module)
+    kind = type(function)
+    if kind in _NAMED:
+        module = getattr(function, "__module__", None)
+        name = function.__qualname__
+        if not isinstance(module, str):
+            own = getattr(function, "__self__", None)
+            module = type(own).__module__ if own is not None else ""
+    elif issubclass(kind, type):
+        name = type.__getattribute__(function, "__qualname__")
+        module = type.__getattribute__(function, "__module__")
+    else:  # an object that can be called: by its class, unless it says otherwise itself
+        own = attributes_of(function)
+        name = own.get("__qualname__") or kind.__qualname__
+        module = own.get("__module__") or kind.__module__
+    module = SPOKEN.get(module, module) if isinstance(module, str) else ""
     return f"{module}.{name}" if module and module != "builtins" else str(name)
 
 

@@ -18,9 +18,12 @@ from pytest_truasync._detect.blame import Blame
 from pytest_truasync._detect.calls import Guard
 from pytest_truasync._detect.callsite import (
     CALLBACK_RUNNERS,
+    CO_ASYNC,
     SPOKEN,
     FrameReader,
     Stack,
+    code_of,
+    name_of,
 )
 from pytest_truasync._detect.clocks import Clocks
 from pytest_truasync._detect.files import Role
@@ -38,7 +41,7 @@ from pytest_truasync._detect.offloads import (
     OffloadJudge,
     Runner,
     delays,
-    name_of_work,
+    is_watched,
     read_clocks,
     work_of,
 )
@@ -96,7 +99,7 @@ _LOOPS_OWN: Final = frozenset(
         "wait_child_exiting",
     }
 )
-_LOOPS_OWN_FILES: Final = ("trio/_socket.py", "trio/_subprocess", "trio/_core/")
+_LOOPS_OWN_FILES: Final = ("/trio/_socket.py", "/trio/_subprocess", "/trio/_core/")
 _POOL_OWNERS: Final = (
     "concurrent/futures/thread.py",
     "concurrent/futures/process.py",
@@ -107,6 +110,7 @@ _POOL_OWNERS: Final = (
 )
 
 
+_ThreadPool: Final = concurrent.futures.thread.ThreadPoolExecutor
 _FUTURES: Final = concurrent.futures.Future.result.__code__.co_filename
 _POOL_FILE: Final = concurrent.futures.thread.__file__
 _THREADING: Final = threading.Thread.start.__code__.co_filename
@@ -181,7 +185,7 @@ class OffloadProbe:
             *(self._numbers, PERMISSION, self.used_pools, _MOST_POOLS, self._files.stand_ins),
             *(noter, asyncio.current_task, self._clock),
             *(work, Offloaded(self, work, raw=False, many=False), ThreadWatch(work, work=work)),
-            *(Clocks, NEW_NS, delays, STALE_NS, UNSEEN_WAIT_NS, work_of, name_of_work),
+            *(Clocks, NEW_NS, delays, STALE_NS, UNSEEN_WAIT_NS, work_of, name_of),
             *(reader.site_of, SPOKEN, functools.partial, threading.Thread, COMPUTATION),
         )
 
@@ -206,6 +210,7 @@ class OffloadProbe:
         loop = asyncio.base_events.BaseEventLoop
         self._watch_answers(patches, loop, "call_soon_threadsafe")
         original_safe = asyncio.tasks.run_coroutine_threadsafe
+        self._watch_executors(patches, loop)
         safe = dress(original_safe, self._run_threadsafe(original_safe))
         for module in (asyncio.tasks, asyncio):
             patches.replace(module, "run_coroutine_threadsafe", safe)
@@ -227,7 +232,7 @@ class OffloadProbe:
             if get_ident() not in threads:
                 return original(self, fn, *args, **kwargs)
             fn = track(fn, getframe(1), f"{type(self).__name__}.submit", pool_of, self)
-            if not isinstance(fn, Offloaded):
+            if not is_watched(fn):
                 return original(self, fn, *args, **kwargs)
             try:
                 future = original(self, fn, *args, **kwargs)
@@ -238,6 +243,26 @@ class OffloadProbe:
             return future
 
         return submit
+
+    def _watch_executors(self, patches: PatchStack, loop: type) -> None:
+        """Executors of other makes, whose threads may be older than the loop."""
+        original = loop.run_in_executor  # type: ignore[attr-defined]
+        threads, track = self._watch.threads, self._take_off
+        get_ident, getframe = originals.get_ident, originals.getframe
+
+        def run_in_executor(self: Any, executor: Any, func: Any, *args: Any) -> Any:
+            # Also to be on the stack: that of uvloop is in C, and the offload is named by it.
+            __tracebackhide__ = True
+            if (
+                executor is not None
+                and get_ident() in threads
+                and _is_of_other_make(type(executor))
+                and not _makes_coroutines(func)
+            ):
+                func = track(func, getframe(1), "loop.run_in_executor", None, None)
+            return original(self, executor, func, *args)
+
+        patches.replace(loop, "run_in_executor", dress(original, run_in_executor))
 
     def _watch_thread_pool(self, patches: PatchStack, module: ModuleType) -> None:
         """The pool of multiprocessing that has threads; its base has processes."""
@@ -291,7 +316,7 @@ class OffloadProbe:
         def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
             watch = threads.get(get_ident())
             if watch is not None and watch.work is not None:
-                watch.work.answered = True
+                watch.answer()
             handle = original(self, *args, **kwargs)
             if getattr(handle, "_source_traceback", None):
                 without_us(handle)
@@ -317,8 +342,7 @@ class OffloadProbe:
     def _run_threadsafe(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def run_coroutine_threadsafe(*args: Any, **kwargs: Any) -> Any:
             future = original(*args, **kwargs)
-            watch = self._watch.threads.get(originals.get_ident())
-            if watch is not None and watch.work is not None:
+            if self._watch.threads:
                 self._bridged.add(future)
             return future
 
@@ -326,14 +350,7 @@ class OffloadProbe:
 
     def _watch_uvloop(self, patches: PatchStack, module: ModuleType) -> None:
         self._watch_answers(patches, module.Loop, "call_soon_threadsafe")
-        original = module.Loop.run_in_executor
-
-        def run_in_executor(self: Any, *args: Any, **kwargs: Any) -> Any:
-            # Only to be on the stack: that of uvloop is in C, and the offload is named by it.
-            __tracebackhide__ = True
-            return original(self, *args, **kwargs)
-
-        patches.replace(module.Loop, "run_in_executor", dress(original, run_in_executor))
+        self._watch_executors(patches, module.Loop)
 
     def _watch_trio(self, patches: PatchStack, module: ModuleType) -> None:
         original = module.ThreadCache.start_thread_soon
@@ -419,7 +436,7 @@ class OffloadProbe:
             limiter = named.get("limiter") or (more[1] if len(more) > 1 else None)
             func = track(func, getframe(1), via, pool_of, (cls, limiter))
             answer = original(cls, func, args, *more, **named)
-            if isinstance(func, Offloaded):
+            if is_watched(func):
                 func.is_awaited_by(answer)
             return answer
 
@@ -498,7 +515,7 @@ class OffloadProbe:
             bare: it has a thread of its own.
             many: it is called for each of many items.
         """
-        if self._off or isinstance(function, Offloaded):
+        if self._off or is_watched(function):
             return function
         try:
             handover = self._handover(frame, via, bare)
@@ -509,7 +526,7 @@ class OffloadProbe:
             if pool_of is not None:
                 try:
                     pool = pool_of(owner, site or handover.fallback)
-                except TypeError:  # an owner of a kind that no weak reference can be made to
+                except Exception:  # noqa: BLE001 - of a class of the user's: not to be asked
                     pool = None
             number, permission = next(self._numbers), PERMISSION.get()
             if pool is not None:
@@ -520,7 +537,8 @@ class OffloadProbe:
             now = self._clock()
             if not (bare or many) and (name := self._files.name_of(function)):
                 return FileWork(self, function, name, handover, site, permission, pool, number, now)
-            work = Offload(number, function, handover, site, permission, pool, now, bare)
+            test = self._watch.recorder.test
+            work = Offload(number, function, handover, site, permission, pool, now, bare, test)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
             self._guard.broken("offloads", error)
@@ -579,9 +597,9 @@ class OffloadProbe:
     def _known_way(self, filename: str) -> Mapping[str, str] | None:
         if filename not in self._ways:
             name = filename.replace("\\", "/")
-            self._ways[filename] = next(
-                (names for end, names in _VIA.items() if name.endswith("/" + end)), None
-            )
+            found = next((names for end, names in _VIA.items() if name.endswith("/" + end)), None)
+            users = self._reader.sorter(filename).role is Role.USER
+            self._ways[filename] = None if users else found
         return self._ways[filename]
 
     def _is_loops_own(self, at: FrameType, stack: Stack, *, bare: bool) -> bool:
@@ -665,8 +683,9 @@ class OffloadProbe:
         """Tell whether *frame* shuts a pool down whose work is done: its threads end at once."""
         if frame.f_code.co_name != "shutdown" or frame.f_code.co_filename != _POOL_FILE:
             return False
-        pool = self._known_pool(frame.f_locals.get("self"))
-        return pool is not None and pool.idle
+        executor = frame.f_locals.get("self")
+        pool = self._known_pool(executor)
+        return self._off or (pool is not None and pool.idle) or _has_idle_threads(executor)
 
     def settle(self, when: Phase) -> None:
         """Report what the work that is still running has done so far.
@@ -700,6 +719,30 @@ class OffloadProbe:
         for pool in pools:  # one that is used from here on comes back
             self.used_pools.pop(pool, None)
         return [use for pool in pools if (use := pool.take()) is not None]
+
+
+def _is_of_other_make(kind: type) -> bool:
+    """Tell whether executors of this type are no pool of threads or processes that is known."""
+    if not issubclass(kind, concurrent.futures.Executor) or issubclass(kind, _ThreadPool):
+        return False
+    return all(one.__module__ != "concurrent.futures.process" for one in kind.__mro__)
+
+
+def _makes_coroutines(function: Any) -> bool:
+    """Tell a coroutine function, which a loop in debug mode refuses."""
+    code = code_of(function)
+    return code is not None and bool(code.co_flags & CO_ASYNC)
+
+
+def _has_idle_threads(executor: Any) -> bool:
+    """Tell whether all threads of a pool wait for work, by what it says itself."""
+    try:
+        idle: bool = executor._work_queue.empty() and executor._idle_semaphore._value >= len(
+            executor._threads
+        )
+    except Exception:  # noqa: BLE001 - another version, or a class of the user's
+        return False
+    return idle
 
 
 def _library_frame(stack: Stack) -> FrameType | None:

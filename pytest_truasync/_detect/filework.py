@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Iterable, Mapping
 from contextvars import Context
 from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, MethodType
 from typing import Any, Final
+
+from pytest_truasync._detect import originals
 
 _PLAIN: Final = frozenset(
     {str, bytes, bytearray, memoryview, int, bool, float, type(None), type(Path())}
@@ -25,11 +28,13 @@ def are_plain(values: Iterable[Any]) -> bool:
 
 
 def is_of_file(stream: Any) -> bool:
-    """Tell whether a stream of the interpreter's reads and writes a file, not a socket, say."""
+    """Tell whether a stream of the interpreter's reads and writes a file, not a pipe, say."""
     try:
         buffer = stream.buffer if type(stream) is io.TextIOWrapper else stream
-        return type(buffer) in _BUFFERED and type(buffer.raw) is io.FileIO
-    except (AttributeError, ValueError):  # closed, detached, or of another make
+        if type(buffer) not in _BUFFERED or type(buffer.raw) is not io.FileIO:
+            return False
+        return originals.S_IFMT(originals.fstat(buffer.fileno()).st_mode) == stat.S_IFREG
+    except (AttributeError, ValueError, OSError):  # closed, detached, or of another make
         return False
 
 

@@ -7,19 +7,19 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from copy import copy
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.blame import Blame
-from pytest_truasync._detect.callsite import FrameReader, name_of
+from pytest_truasync._detect.callsite import FrameReader, attributes_of, name_of
 from pytest_truasync._detect.clocks import Clocks, own_cpu_clock
 from pytest_truasync._detect.filework import are_plain
 from pytest_truasync._detect.pools import Pool
 from pytest_truasync._detect.queues import native_id, queue_delay_ns
 from pytest_truasync._detect.recorder import Call, Group, Note, Recorder, ThreadWatch
 from pytest_truasync._detect.standins import unraisable_in_thread
-from pytest_truasync._model import CallSite, Observation
+from pytest_truasync._model import LATE, CallSite, Observation
 
 UNSEEN_WAIT_NS: Final = 50_000_000
 """A thread that waited longer than this, and no probe saw for what, waited for a C driver."""
@@ -37,7 +37,6 @@ STALE_NS: Final = 100_000_000
 """A time in the queue that was asked for longer ago than this is asked for anew."""
 
 _MOST_THREADS: Final = 1_000
-_MOST_NAMES: Final = 5_000
 _MOST_NOTES: Final = 1_000
 _NOWHERE: Final = CallSite("", 0)
 _WAITED: Final = "TRU301"
@@ -92,6 +91,7 @@ class Offload:
         pool: that runs it, if it is one that is known.
         submitted_ns: when it was handed over.
         bare: a thread of its own, which nobody need wait for.
+        test: in which it was handed over.
     """
 
     __slots__ = (
@@ -108,8 +108,10 @@ class Offload:
         "number",
         "permission",
         "pool",
+        "since",
         "site",
         "submitted_ns",
+        "test",
         "told",
         "touched",
     )
@@ -124,6 +126,7 @@ class Offload:
         pool: Pool | None,
         submitted_ns: int,
         bare: bool,
+        test: str = "",
     ) -> None:
         self.number = number
         self.function = function
@@ -133,15 +136,20 @@ class Offload:
         self.pool = pool
         self.submitted_ns = submitted_ns
         self.bare = bare
+        self.test = test
         # A thread forgets what it was made to run when it has; of others nobody may ever ask.
         self.called = spoken_name(function) if bare else ""
         self.groups: dict[tuple[Any, ...], Group] = {}
+        """The calls inside, that is, of a bare thread those that came before it answered."""
+        self.since: dict[tuple[Any, ...], Group] | None = {} if bare else None
+        """Those of a bare thread since then: nobody is known to wait for them."""
         self.touched: tuple[str, ...] = ()
         """Names of the calls inside that are what threads are for, the first of them."""
         self.answered = False
         """It has called back into the loop."""
         self.hosted = False
-        """It ran an event loop of its own: a host for one, not an offload."""
+        """It ran an event loop of its own: a host for one, and what it did besides was done in a
+        thread."""
         self.told = False
         """What it did up to the end of a test has been reported."""
         self.noted = False
@@ -164,9 +172,10 @@ class Offload:
     @property
     def doing(self) -> str:
         """Names of the calls that were made inside, the first three of them."""
-        if not (self.groups or self.touched):
+        if not (self.groups or self.since or self.touched):
             return COMPUTATION
-        named = dict.fromkeys(group.first.target for group in list(self.groups.values()))
+        groups = [*self.groups.values(), *(self.since or {}).values()]
+        named = dict.fromkeys(group.first.target for group in groups)
         return ", ".join(sorted([*named, *self.touched][:3]))
 
     def with_groups(self, groups: dict[tuple[Any, ...], Group]) -> Offload:
@@ -189,13 +198,22 @@ class Offload:
         self.explained_ns += call.waited_ns
         self.cut = self.cut or call.running
         key = (call.code, call.target, call.site, call.permission)
-        group = self.groups.get(key)
+        groups = self.groups if self.since is None else self.since
+        group = groups.get(key)
         if group is None:
-            if len(self.groups) >= 500:
+            if len(groups) >= 500:
                 return
             new = Group(call)  # before the look-up: `settle` may take the groups meanwhile
-            group = self.groups.setdefault(key, new)
+            group = groups.setdefault(key, new)
         group.add(call)
+
+    def answer(self) -> None:
+        """Take note that it calls back into the loop, which has waited for what it did so far."""
+        self.answered = True
+        if self.since:
+            since, self.since = self.since, {}
+            for key, group in since.items():
+                self.groups.setdefault(key, Group(group.first)).merge(group)
 
 
 class Runner(Protocol):
@@ -292,6 +310,11 @@ class Offloaded:
 
     def __repr__(self) -> str:
         return repr(self._function)
+
+
+def is_watched(function: Any) -> bool:
+    """Tell whether *function* is watched when it runs; without asking it for its class."""
+    return issubclass(type(function), Offloaded)
 
 
 def _the_same(function: Any) -> Any:
@@ -478,15 +501,13 @@ class OffloadJudge:
             before: the clocks at its begin; None says nothing of waits that no probe saw.
             on: the watch of its thread.
         """
-        if work.hosted:
-            return []
         seen = self._judge_calls(work) if work.groups else []
-        if seen or work.told:
+        if seen or work.told or work.hosted:
             return seen
         wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
         waited = self._unseen(work, before, wall_ns)
         carried = work_of(work.function)
-        name = work.called or name_of_work(carried)
+        name = work.called or name_of(carried)
         if waited and (work.answered or not work.bare):
             text = "no probe explains what it waited for: a driver in C?"
             at = self._waited_at(on) if on is not None else None
@@ -501,9 +522,10 @@ class OffloadJudge:
                     longest_ns=waited,
                     chain=(*work.chain, *at.chain) if at is not None else (),
                     detail=text,
+                    test=self._late(work),
                 )
             ]
-        if on is not None and not work.noted:
+        if on is not None and not (work.noted or self._late(work)):
             self._take_note(work, carried, name, wall_ns)
         return []
 
@@ -517,7 +539,7 @@ class OffloadJudge:
         carried = work_of(work.function)
         wall_ns = originals.clock_ns() - before.wall_ns if before is not None else 0
         work.noted = True
-        self._take_note(work, carried, work.called or name_of_work(carried), wall_ns)
+        self._take_note(work, carried, work.called or name_of(carried), wall_ns)
 
     def _take_note(self, work: Offload, carried: Any, name: str, taken_ns: int) -> None:
         site = work.site or self._reader.site_of(carried)
@@ -544,9 +566,14 @@ class OffloadJudge:
                     longest_ns=group.longest_ns,
                     chain=(*work.chain, *call.chain),
                     permission=call.permission,
+                    test=self._late(work),
                 )
             )
         return seen
+
+    def _late(self, work: Offload) -> str:
+        """Return the test that handed *work* over, if it is another one that runs now."""
+        return work.test if work.test != self._recorder.test else ""
 
     def note(self, work: Offload | FileWork, site: CallSite | None, name: str, text: str) -> Note:
         """Return the note that *work* was done in a thread: one for all that is alike.
@@ -610,6 +637,7 @@ class OffloadJudge:
         chain: tuple[CallSite, ...] = (),
         detail: str = "",
         permission: str = "",
+        test: str = "",
     ) -> Observation:
         site = (
             site
@@ -626,38 +654,19 @@ class OffloadJudge:
             inner=inner if inner != site else None,
             via=work.handover.via,
             chain=chain or work.handover.chain,
+            test=test,
+            detail=" ".join(filter(None, (detail, LATE if test else ""))),
             count=count,
             total_ns=total_ns,
             longest_ns=longest_ns,
             permission="\n".join(filter(None, (work.permission, permission))),
             pool=work.pool.key if work.pool is not None else "",
-            detail=detail,
         )
-
-
-_names: Final[dict[Any, str]] = {}
-"""Function of a module → how it is called."""
 
 
 def spoken_name(function: Any) -> str:
     """Return the name of what a thread was made to run, for people."""
-    return name_of_work(work_of(function))
-
-
-def name_of_work(function: Any) -> str:
-    """Return the name of what `work_of` has given."""
-    kind = type(function)
-    lasts = kind is FunctionType or (
-        kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType)
-    )
-    if not lasts:
-        return name_of(function)
-    name = _names.get(function)
-    if name is None:
-        name = name_of(function)
-        if "<locals>" not in function.__qualname__ and len(_names) < _MOST_NAMES:
-            _names[function] = name  # one that is made anew each time is not ours to keep
-    return name
+    return name_of(work_of(function))
 
 
 def work_of(function: Any) -> Any:
@@ -668,13 +677,13 @@ def work_of(function: Any) -> Any:
             inner = _enclosed(function)
         elif kind is MethodType:
             own = function.__self__
-            if isinstance(own, threading.Thread):
-                return getattr(own, "_target", None) or own.run
+            if issubclass(type(own), threading.Thread):
+                return attributes_of(own).get("_target") or own.run
             if type(own).__name__ == "SyncToAsync":
-                inner = getattr(own, "func", None)
-        elif isinstance(function, functools.partial):
+                inner = attributes_of(own).get("func")
+        elif issubclass(kind, functools.partial):
             inner = function.func
-            if isinstance(getattr(inner, "__self__", None), contextvars.Context):
+            if type(inner) is BuiltinFunctionType and type(inner.__self__) is contextvars.Context:
                 inner = function.args[0] if function.args else None
         if inner is None:
             break
@@ -691,4 +700,7 @@ def _enclosed(function: FunctionType) -> Any:
         cell = names.index("func")
     else:
         return None
-    return (function.__closure__ or ())[cell].cell_contents
+    try:
+        return (function.__closure__ or ())[cell].cell_contents
+    except ValueError:  # it is empty
+        return None

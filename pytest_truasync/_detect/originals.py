@@ -28,7 +28,6 @@ process_time_ns: Final = time.process_time_ns
 thread_time_ns: Final[Callable[[], int] | None] = getattr(time, "thread_time_ns", None)
 fstat: Final = os.fstat
 get_blocking: Final[Callable[[int], bool] | None] = getattr(os, "get_blocking", None)
-fspath: Final = os.fspath
 realpath: Final = os.path.realpath
 abspath: Final = os.path.abspath
 S_IFMT: Final = stat.S_IFMT

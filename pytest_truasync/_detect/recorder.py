@@ -155,6 +155,11 @@ class ThreadWatch:
         self.renew_ns = 0
         """From when on it is of use to say again that the loop has come round."""
 
+    def answer(self) -> None:
+        """Take note that work calls back into the loop."""
+        self.finish()
+        self.work.answer()
+
     def finish(self) -> None:
         """Hand over the call that is open, if any."""
         call = self.call
@@ -187,6 +192,12 @@ class Group:
         self.count += 1
         self.total_ns += call.total_ns
         self.longest_ns = max(self.longest_ns, call.total_ns)
+
+    def merge(self, other: Group) -> None:
+        """Count the calls of another group in."""
+        self.count += other.count
+        self.total_ns += other.total_ns
+        self.longest_ns = max(self.longest_ns, other.longest_ns)
 
 
 class Note:
@@ -229,6 +240,8 @@ class Recorder:
     dropped: int = 0
 
     def __init__(self) -> None:
+        self.test = ""
+        """The test that runs now; work may outlive the one that it was handed over in."""
         self.groups: dict[tuple[Any, ...], Group] = {}
         self.ready: dict[tuple[Any, ...], list[Observation]] = {}
         self.noted: deque[Noted] = deque()
@@ -254,7 +267,7 @@ class Recorder:
 
     def add(self, seen: Observation) -> None:
         """Count a ready observation in."""
-        key = (*seen.key, seen.permission, seen.pool, seen.inner)
+        key = (*seen.key, seen.permission, seen.pool, seen.inner, seen.test)
         held = originals.acquire(self._mutex, True, _PATIENCE_S)
         try:
             known = self.ready.get(key)
@@ -307,7 +320,7 @@ class Recorder:
         """Hand out what was seen since the last time, but for notes.
 
         Args:
-            test: in which it was.
+            test: in which it was, but for what an earlier test had handed over.
             when: in which phase of it.
             source: gives a line its text.
         """
@@ -321,7 +334,7 @@ class Recorder:
             yield group_observation(group, test, when, source)
         for alike in ready:
             seen, _ = merge_observations(alike)
-            yield _sourced(seen, source)._replace(test=test, when=when)
+            yield _sourced(seen, source)._replace(test=seen.test or test, when=when)
 
 
 def _sourced(seen: Observation, source: Callable[[CallSite], CallSite]) -> Observation:

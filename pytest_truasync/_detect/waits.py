@@ -7,6 +7,7 @@ for one that can, or the code of a rule that speaks of this call instead of the 
 from __future__ import annotations
 
 import os
+import pathlib
 import socket
 import stat
 import sys
@@ -26,6 +27,9 @@ _LOCK_NB: Final = 4
 _LOCK_UN: Final = 8
 _MEMORY: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm/")
 _KERNEL: Final = ("/proc/", "/sys/", "/dev/fd/")
+_PATHS: Final = frozenset({type(pathlib.Path()), type(pathlib.PurePath())})
+_OTHER_ENDS: Final = {stat.S_IFIFO: "TRU222", stat.S_IFSOCK: "TRU270"}
+"""Kind of a descriptor that waits for its other end → rule for that."""
 _UNIX: Final = getattr(socket, "AF_UNIX", None)
 gettimeout: Final = socket.socket.gettimeout
 
@@ -103,7 +107,7 @@ def sleep_waits(args: Args, kwargs: Kwargs) -> bool:
 def path_waits(args: Args, kwargs: Kwargs) -> bool:
     """Not a file descriptor, and not a file that the kernel makes up in memory."""
     path = args[0] if args else kwargs.get("path", ".")
-    return not (isinstance(path, int) or is_memory(path))
+    return not (issubclass(type(path), int) or is_memory(path))
 
 
 def is_memory(path: Any) -> bool:
@@ -113,12 +117,14 @@ def is_memory(path: Any) -> bool:
 
 
 def path_text(path: Any) -> str:
-    """Return *path* as text, or an empty text where it is no path."""
-    try:
-        path = originals.fspath(path)
-    except TypeError:
-        return ""
-    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
+    """Return *path* as text, or an empty text where it is no path.
+
+    Nor is one of a class of the user's, whose `__fspath__` is for the call itself to ask.
+    """
+    kind = type(path)  # to ask an object for its class may run code of the user's
+    if kind is str or kind in _PATHS:
+        return str(path)
+    return os.fsdecode(path) if kind is bytes else ""
 
 
 def raw_reads(args: Args, kwargs: Kwargs) -> bool | str:
@@ -184,13 +190,18 @@ def is_raw_of(raw: Any, streams: tuple[Any, ...]) -> bool:
 
 
 def fd_reads(fd: int) -> bool | str:
-    """A regular file; or what waits for another end, where it is in blocking mode."""
+    """A regular file; or what waits for another end, where it is in blocking mode.
+
+    What the other end takes long for is no work on files, for which there are threads.
+    """
     kind, device = _kind(fd)
     if kind == stat.S_IFCHR:
         if os.major(device) == 1:  # null, zero, random: memory
             return False
         return "TRU250" if _blocks(fd) else False
-    return kind == stat.S_IFREG or (_blocks(fd) and not ready.reads_in_callback(fd))
+    if kind == stat.S_IFREG:
+        return True
+    return _OTHER_ENDS.get(kind, True) if _blocks(fd) and not ready.reads_in_callback(fd) else False
 
 
 def fd_writes(fd: int, data: Any = None) -> bool:

@@ -116,3 +116,66 @@ def test_work_that_outlives_its_test_is_told_of_there(pytester: pytest.Pytester)
     (told,) = report["violations"]
     assert (told["code"], told["line"]) == ("TRU304", 14)
     assert [test.partition("::")[2] for test in told["tests"]] == ["test_begins"]
+
+
+LATE = """
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+first, go, over = threading.Event(), threading.Event(), threading.Event()
+pool = ThreadPoolExecutor(1)
+
+def keep():
+    while not go.is_set():
+        pass
+
+def late():
+    time.sleep(0.001)
+    over.set()
+
+def test_culprit():
+    async def main():
+        pool.submit(first.set)
+        pool.submit(keep)
+        pool.submit(late)  # begins when this test is over
+        while not first.is_set():
+            await asyncio.sleep(0)
+    asyncio.run(main())
+
+def test_innocent():
+    go.set()
+    assert over.wait(10)
+    pool.shutdown()
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_what_work_does_late_fails_the_run_and_no_other_test(
+    pytester: pytest.Pytester, workers: str
+) -> None:
+    pytest.importorskip("xdist")
+    pytester.makepyfile(LATE)
+    options = ("--truasync", "--truasync-report=json:report.json", "-n", workers)
+    result = pytester.runpytest_subprocess(*lean("xdist"), *options, timeout=120)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    late = [one for one in report["violations"] if one["code"] == "TRU351"]
+    assert [test.partition("::")[2] for one in late for test in one["tests"]] == ["test_culprit"]
+    assert late[0]["detail"] == "It went on when its test was over."
+    warned = pytester.runpytest_subprocess(
+        *lean("xdist"), *options, "--truasync-mode=warn", timeout=120
+    )
+    assert warned.ret == pytest.ExitCode.OK
+
+
+def test_a_permission_covers_what_its_test_has_left_behind(pytester: pytest.Pytester) -> None:
+    mark = '@pytest.mark.allow_blocking(reason="known")\n'
+    pytester.makepyfile(LATE.replace("def test_culprit", f"{mark}def test_culprit"))
+    result = pytester.runpytest_subprocess(*lean(), "--truasync", timeout=120)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.OK

@@ -25,6 +25,7 @@ from pytest_truasync._detect.files import FileSorter
 from pytest_truasync._detect.imports import ImportHooks
 from pytest_truasync._detect.lag import LagProbe
 from pytest_truasync._detect.loops import LoopProbe
+from pytest_truasync._detect.offloads import Handover, Offload
 from pytest_truasync._detect.patches import PatchStack
 from pytest_truasync._detect.recorder import Call, Recorder, ThreadWatch, Watch
 from pytest_truasync._detect.standins import without_us
@@ -239,7 +240,7 @@ class TestAnswers:
         with PatchStack() as patches:
             probe._watch_answers(patches, Owner, "answer")
             answer: Any = Owner.answer if way == "lane" else without_lane(Owner.answer)
-            work = types.SimpleNamespace(answered=False)
+            work = Offload(0, print, Handover([]), None, "", None, 0, bare=False)
             if state != "unwatched":
                 on = ThreadWatch(watch.recorder, work=work if state == "work" else None)
                 watch.threads[threading.get_ident()] = on

@@ -21,7 +21,7 @@ async def test_processes():
     child.poll()
     os.system("true")  # expect: TRU221 os.system
     with os.popen("true") as shell:  # expect: TRU221 os.popen; TRU222 os._wrap_close
-        shell.read()  # expect: TRU231 io.FileIO.readall
+        shell.read()  # expect: TRU222 io.FileIO.readall
     subprocess.Popen(["/bin/true"]).wait()  # expect: TRU220 subprocess.Popen; TRU222 subprocess.Popen.wait
 
 

@@ -49,3 +49,13 @@ async def test_a_host_for_another_loop():
         time.sleep(0.001)  # expect: TRU251 time.sleep
 
     await asyncio.to_thread(asyncio.run, other())
+
+
+async def test_an_answer_by_a_queue():
+    loop, answers = asyncio.get_running_loop(), queue.SimpleQueue()
+
+    def ask():
+        loop.call_soon_threadsafe(loop.call_later, 0.03, answers.put, 1)
+        return answers.get()
+
+    assert await asyncio.to_thread(ask) == 1  # note: TRU302 test_bridges.test_an_answer_by_a_queue.<locals>.ask via asyncio.to_thread
