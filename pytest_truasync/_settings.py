@@ -209,6 +209,11 @@ def _explained(config: pytest.Config) -> str | None:
     if word is None:
         return None
     code = NAMES.get(word, word)
+    below = [one for one in RULES if one.startswith(word)]
+    if len(below) == 1:
+        return below[0]
+    if below and len(word) >= len("TRU2"):
+        raise pytest.UsageError(f"--truasync-explain: which of {', '.join(below)}?")
     if code not in RULES:
         near = _nearest(word, [*RULES, *NAMES])
         raise pytest.UsageError(f"--truasync-explain: no rule {word!r}{near}")
@@ -256,7 +261,7 @@ def _permission(item: pytest.Item, node: pytest.Item | Any, mark: pytest.Mark) -
             raise pytest.UsageError(f"{where}: no argument {name!r}{near}")
     for value in (*mark.args, mark.kwargs.get("reason", "")):
         if not isinstance(value, str):
-            raise pytest.UsageError(f"{where}: {value!r} is not a string")
+            raise pytest.UsageError(f'{where}: {value!r} is not a string, such as "TRU251"')
     try:
         check_words(mark.args)
     except UnknownWordError as wrong:

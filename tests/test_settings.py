@@ -246,6 +246,7 @@ truasync_strict_allow = true
             ("--truasync-report=jsn:x", ["--truasync-report", "'jsn'", "'json'"]),
             ("--truasync-report=json", ["--truasync-report", "'json'", "json:out.json"]),
             ("--truasync-report=json:", ["'json:'"]),
+            ("--truasync-explain=TRU27", ["--truasync-explain", "TRU270, TRU271"]),
             ("--truasync-explain=TRU2510", ["--truasync-explain", "'TRU2510'", "'TRU251'"]),
             ("--truasync-packages=my-lib", ["--truasync-packages", "'my-lib'"]),
             ("--truasync-stall-threshold=1min", ["--truasync-stall-threshold", "'1min'"]),
@@ -376,6 +377,8 @@ def test_it(number): ...
             ('("TRU2", reason=3)', ["3 is not a string"]),
             ("(251)", ["251 is not a string"]),
             ('(["TRU2"])', ["['TRU2'] is not a string"]),
+            ('("TRU251, TRU281")', ["'TRU251, TRU281'", "several words"]),
+            ('("TRU251", "it is known")', ["'it is known'", "reason="]),
         ],
     )
     def test_a_typo_is_refused(

@@ -69,6 +69,11 @@ def check_words(words: Iterable[str]) -> None:
             a rule about the plugin itself.
     """
     for word in words:
+        if set(word) & set(" ,\t\n"):
+            raise UnknownWordError(
+                f"{word!r} is several words; give each as a string of its own, and what it is for "
+                f"as reason=..."
+            )
         if word.startswith("TRU") or "-" in word:
             codes = _codes(word)
             if all(map(is_health, codes)):
