@@ -156,6 +156,7 @@ class Detector:
             harmless=base.harmless,
             heavy=offload_codes,
             files=files,
+            is_soon_over=self._offloads.ends_other_pool,
             guard=self,
             clock=clock,
         )

@@ -96,6 +96,7 @@ class CallProbe:
         harmless: target → what tells of the arguments of a call that it cannot block.
         heavy: rules of calls that are at fault in an offload, too.
         files: hears of what stands in for the others.
+        is_soon_over: whether what a frame waits for is over in a moment, or else is a wait.
         guard: hears of faults.
         clock: nanoseconds.
     """
@@ -111,11 +112,13 @@ class CallProbe:
         harmless: Mapping[str, Callable[..., bool]],
         heavy: Container[str],
         files: FileCalls,
+        is_soon_over: Callable[[FrameType], bool] = lambda _: False,
         guard: Guard,
         clock: Callable[[], int] = originals.clock_ns,
     ) -> None:
         self._heavy = heavy
         self._files = files
+        self._is_soon_over = is_soon_over
         self._watch = watch
         self._sorter = sorter
         self._read = read
@@ -585,9 +588,11 @@ class CallProbe:
             finally:
                 if timed is not None:
                     timed.add(target.name, started, self._clock())
-            if call is None or not first_wait or not result:
-                return result
-            if call.waited_ns < LOCK_GRACE_NS and is_mutex(frame):
+            if (
+                call is not None
+                and call.waited_ns < LOCK_GRACE_NS
+                and ((first_wait and result and is_mutex(frame)) or self._is_soon_over(frame))
+            ):
                 call.brief = True
             return result
         except BaseException:

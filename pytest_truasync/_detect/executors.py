@@ -681,11 +681,24 @@ class OffloadProbe:
 
     def is_idle_pool(self, frame: FrameType) -> bool:
         """Tell whether *frame* shuts a pool down whose work is done: its threads end at once."""
-        if frame.f_code.co_name != "shutdown" or frame.f_code.co_filename != _POOL_FILE:
+        if not _is_shutdown(frame):
             return False
-        executor = frame.f_locals.get("self")
-        pool = self._known_pool(executor)
-        return self._off or (pool is not None and pool.idle) or _has_idle_threads(executor)
+        pool = self._known_pool(frame.f_locals.get("self"))
+        return self._off or (pool is not None and pool.idle)
+
+    def ends_other_pool(self, frame: FrameType) -> bool:
+        """Tell whether *frame* waits for the threads of a pool that was given no work on a loop.
+
+        They may be about to note that they are idle.
+        """
+        at: FrameType | None = frame
+        while at is not None and at.f_code.co_filename == _THREADING:
+            at = at.f_back
+        return (
+            at is not None
+            and _is_shutdown(at)
+            and self._known_pool(at.f_locals.get("self")) is None
+        )
 
     def settle(self, when: Phase) -> None:
         """Report what the work that is still running has done so far.
@@ -734,15 +747,8 @@ def _makes_coroutines(function: Any) -> bool:
     return code is not None and bool(code.co_flags & CO_ASYNC)
 
 
-def _has_idle_threads(executor: Any) -> bool:
-    """Tell whether all threads of a pool wait for work, by what it says itself."""
-    try:
-        idle: bool = executor._work_queue.empty() and executor._idle_semaphore._value >= len(
-            executor._threads
-        )
-    except Exception:  # noqa: BLE001 - another version, or a class of the user's
-        return False
-    return idle
+def _is_shutdown(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "shutdown" and frame.f_code.co_filename == _POOL_FILE
 
 
 def _library_frame(stack: Stack) -> FrameType | None:
