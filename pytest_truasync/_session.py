@@ -77,6 +77,10 @@ class Session:
         """Permissions of tests, which may have handed over work that outlives them."""
         self._late = _NOTHING
         """What such work did, until it can travel."""
+        self._failed_late = False
+        """It was a violation, which its test could not fail for any more."""
+        self.expected: set[str] = set()
+        """Tests that are marked as expected to fail."""
         self._held: list[Observation] = []
         self._held_notes: Held = []
         self._held_pools: list[PoolUse] = []
@@ -180,7 +184,10 @@ class Session:
             if one.is_late and one.test != self._test:
                 held = _allow.held(one.permission.split("\n"))
                 in_force = (*self._past.get(one.test, ()), *held, *self.settings.allow)
-                self._late = merge([self._late, judge([one], in_force, self._policy)])
+                verdict = judge([one], in_force, self._policy)
+                self._late = merge([self._late, verdict])
+                if verdict.violations and one.test not in self.expected:
+                    self._failed_late = True
             else:
                 found.append(one)
         if self._late != _NOTHING and not self._is_away:
@@ -196,7 +203,10 @@ class Session:
     def leave(self) -> Json | None:
         """Return what is to travel with a worker's last word, if there is anything."""
         self._news("teardown")
-        return verdict_to_json(self._late) if self._late != _NOTHING else None
+        return self._to_travel(self._late) if self._late != _NOTHING else None
+
+    def _to_travel(self, verdict: Verdict) -> Json:
+        return {**verdict_to_json(verdict), "failed_late": self._failed_late}
 
     def end(self) -> None:
         """End the test."""
@@ -256,7 +266,7 @@ class Session:
             text = terminal.failure_text(verdict.violations, verdict.pools)
         if away:
             late, self._late = self._late, _NOTHING
-            return verdict_to_json(merge([verdict, late]) if late != _NOTHING else verdict), text
+            return self._to_travel(merge([verdict, late]) if late != _NOTHING else verdict), text
         self._add(verdict)
         return None, text
 
@@ -291,6 +301,7 @@ class Session:
 
     def take(self, travel: Json) -> None:
         """Take in what came with the report of a test, from a worker or a fork."""
+        self._failed_late = self._failed_late or travel.get("failed_late", False)
         self._add(verdict_from_json(travel))
 
     def _add(self, verdict: Verdict) -> None:
@@ -338,8 +349,10 @@ class Session:
         except ReportError as wrong:
             self._errors.append(str(wrong))
         strict = any(one.level == "error" for one in said)
-        late = any(one.observation.is_late for one in self._total.violations)
-        return bool(self._errors) or ((strict or late) and self.settings.mode != "warn")
+        late = self._failed_late and self.settings.mode != "warn"
+        if late:
+            self._errors.append("what its tests left behind fails the run")
+        return bool(self._errors) or (strict and self.settings.mode != "warn")
 
     def speak(self, out: Any, verbosity: int) -> None:
         """Write the section after the failures."""

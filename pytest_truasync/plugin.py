@@ -177,6 +177,8 @@ class Hooks:
         if when == "setup" and outcome == "passed":
             self._session.hold("setup")
             return report
+        if hasattr(report, "wasxfail"):
+            self._session.expected.add(item.nodeid)
         travel, text = self._session.judge(when, ran=when == "call" and outcome != "skipped")
         if travel is not None:
             report.truasync = travel  # type: ignore[attr-defined]

@@ -2670,6 +2670,9 @@ offloader_begin(Offloader *self, PyObject *doing)
     if (begun <= 0) {
         Py_CLEAR(watch);
     }
+    if (begun < 0 && leave_to_python()) { /* undo it, and let the probe find out what is wrong */
+        begun = put_here(threads, NULL) < 0 || (pool != Py_None && pool_ended(pool) < 0) ? -1 : 0;
+    }
     Py_XDECREF(number);
     Py_XDECREF(pool);
     Py_XDECREF(clocks);

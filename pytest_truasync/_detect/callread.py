@@ -106,7 +106,7 @@ class CallReader:
         own_code = code if isinstance(code, str) else target.code
         if own_code in _LOCK_CODES and watch.work is not None and starts_thread(frame):
             return None  # the work has waited for it, and no more is to be said
-        stack = self._reader.read(frame)
+        stack = self._reader.read(frame, on_loop=watch.work is None)
         kind = self._sort(stack, own_code, args, watch.work)
         if kind is None:
             if stack.nearest is Role.LOOP:

@@ -308,7 +308,8 @@ class CallProbe:
                     if not code:
                         watch.busy = False  # what it calls of the user's is watched
                     else:
-                        if light and code is True and (work := watch.work) is not None:
+                        work = watch.work if light else None
+                        if work is not None and (code is True or waits.is_there(args)):
                             call = work
                             work.touch(name)
                             watch.busy = False  # what it calls of the user's is watched
@@ -541,7 +542,8 @@ class CallProbe:
             if not code:
                 watch.busy = False  # what it calls of the user's is watched
             else:
-                if watch.work is not None and code is True and self._is_light(target):
+                light = watch.work is not None and self._is_light(target)
+                if light and (code is True or waits.is_there(args)):
                     call = watch.work
                     watch.work.touch(target.name)
                     watch.busy = False  # what it calls of the user's is watched

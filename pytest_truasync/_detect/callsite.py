@@ -134,8 +134,13 @@ class FrameReader:
             at = at.f_back
         return found
 
-    def read(self, frame: FrameType) -> Stack:
-        """Return what stands between *frame*, which made a call, and the loop's callback."""
+    def read(self, frame: FrameType, *, on_loop: bool = False) -> Stack:
+        """Return what stands between *frame*, which made a call, and the loop's callback.
+
+        Args:
+            frame: made the call.
+            on_loop: its thread runs a loop, so that an offload on the stack has gone nowhere.
+        """
         roles = self.sorter.roles
         found = Stack(frame)
         between = found.between
@@ -169,7 +174,7 @@ class FrameReader:
                 between.append(at)
                 found.lazy = found.lazy or role is _LAZY
             elif role is _OURS:
-                if code.co_name == WORKER_FRAME:
+                if code.co_name == WORKER_FRAME and not on_loop:
                     found.in_worker = True
                     return found
             elif role is not _PLUMBING and not (role is _BRIDGE and code.co_name in _WORKER_SIDE):
@@ -358,7 +363,7 @@ def code_of(function: Any) -> CodeType | None:
             inner = _func_of(function)
         else:
             own = attributes_of(function)
-            inner = own.get("func") or own.get("__wrapped__")
+            inner = own.get("func", own.get("__wrapped__"))
         if inner is None:
             call = next(
                 (vars(one)["__call__"] for one in kind.__mro__ if "__call__" in vars(one)), None

@@ -534,10 +534,10 @@ class OffloadProbe:
                 used = self.used_pools
                 if pool not in used and len(used) < _MOST_POOLS:
                     used[pool] = None
-            now = self._clock()
+            now, test = self._clock(), self._watch.recorder.test
             if not (bare or many) and (name := self._files.name_of(function)):
-                return FileWork(self, function, name, handover, site, permission, pool, number, now)
-            test = self._watch.recorder.test
+                how = (handover, site, permission, pool, number, now, test)
+                return FileWork(self, function, name, *how)
             work = Offload(number, function, handover, site, permission, pool, now, bare, test)
         except Exception as error:  # noqa: BLE001 - never the user's problem
             self._off = True
@@ -615,8 +615,16 @@ class OffloadProbe:
         return role is Role.QUIET
 
     def begin(self, work: Offload) -> ThreadWatch | None:
-        """Watch the calling thread, which begins with *work*."""
+        """Watch the calling thread, which begins with *work*, unless it runs a loop.
+
+        Then nothing was taken off: an executor that runs its work at once, as tests have.
+        """
         try:
+            known = self._watch.threads.get(originals.get_ident())
+            if known is not None and known.loop is not None:
+                if work.pool is not None:
+                    work.pool.withdrawn(work.number)
+                return None
             before = read_clocks()  # reads a file, which is not the user's doing
             if work.pool is not None:
                 now = before.wall_ns if before is not None else self._clock()

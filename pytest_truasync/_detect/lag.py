@@ -469,7 +469,7 @@ class LagProbe:
         at, instruction = frame, -1
         if tick.late_ns > LATE_NS:
             at, instruction = culprit(frame, _errors().get(ident))
-        stack = self._reader.read(at)
+        stack = self._reader.read(at, on_loop=step is not None)
         if is_excused(stack) or (step is None and stack.user is None):
             if stack.nearest is Role.QUIET and _in_debugger(frame):
                 subject.debugged = True

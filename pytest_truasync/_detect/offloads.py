@@ -305,6 +305,13 @@ class Offloaded:
             raise AttributeError(name)
         return getattr(self._function, name)
 
+    def __eq__(self, other: object) -> bool:
+        theirs: Any = other
+        return bool(self._function == (theirs._function if is_watched(other) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._function)
+
     def __reduce__(self) -> Any:
         return _the_same, (self._function,)  # a copy is not handed to a thread
 
@@ -334,9 +341,19 @@ class FileWork(Offloaded):
         pool: of it.
         number: of it.
         submitted_ns: of it.
+        test: of it.
     """
 
-    __slots__ = ("called", "handover", "number", "permission", "pool", "site", "submitted_ns")
+    __slots__ = (
+        "called",
+        "handover",
+        "number",
+        "permission",
+        "pool",
+        "site",
+        "submitted_ns",
+        "test",
+    )
 
     _runner: FileRunner
 
@@ -351,6 +368,7 @@ class FileWork(Offloaded):
         pool: Pool | None,
         number: int,
         submitted_ns: int,
+        test: str,
     ) -> None:
         self._runner = runner
         self._function = function
@@ -362,6 +380,7 @@ class FileWork(Offloaded):
         self.pool = pool
         self.number = number
         self.submitted_ns = submitted_ns
+        self.test = test
 
     @property
     def function(self) -> Any:
@@ -380,6 +399,7 @@ class FileWork(Offloaded):
             self.pool,
             self.submitted_ns,
             bare=False,
+            test=self.test,
         )
         work.called, work.touched = self.called, (self.called,)
         return work
@@ -678,7 +698,8 @@ def work_of(function: Any) -> Any:
         elif kind is MethodType:
             own = function.__self__
             if issubclass(type(own), threading.Thread):
-                return attributes_of(own).get("_target") or own.run
+                target = attributes_of(own).get("_target")
+                return target if target is not None else own.run
             if type(own).__name__ == "SyncToAsync":
                 inner = attributes_of(own).get("func")
         elif issubclass(kind, functools.partial):

@@ -14,8 +14,8 @@ from typing import Any, Final
 PIPE_BUF: Final = 512
 """A pipe that says it can be written takes so many bytes at least: POSIX's own minimum."""
 
-_READ: Final = 1
-_WRITE: Final = 4
+READ: Final = 1
+WRITE: Final = 4
 _poll: Final[Any] = getattr(select, "poll", None)
 # Held before the probes replace it; the other methods are not watched.
 _ask: Final[Any] = getattr(type(_poll()), "poll", None) if _poll is not None else None
@@ -28,7 +28,7 @@ def reads_in_callback(fd: int) -> bool:
     `loop.add_reader` calls such a callback.
     """
     loop = asyncio._get_running_loop()
-    return loop is not None and asyncio.current_task(loop) is None and _is_ready(fd, _READ)
+    return loop is not None and asyncio.current_task(loop) is None and is_ready(fd, READ)
 
 
 def takes(fd: int, data: Any) -> bool:
@@ -37,13 +37,14 @@ def takes(fd: int, data: Any) -> bool:
         size = memoryview(data).nbytes
     except TypeError:
         return False
-    return size <= PIPE_BUF and _is_ready(fd, _WRITE)
+    return size <= PIPE_BUF and is_ready(fd, WRITE)
 
 
-def _is_ready(fd: int, event: int) -> bool:
+def is_ready(fd: int, event: int) -> bool:
+    """Tell whether a descriptor is ready for an *event*, `READ` or `WRITE`."""
     try:
         if _ask is None:
-            found = _select([fd] if event == _READ else [], [fd] if event == _WRITE else [], [], 0)
+            found = _select([fd] if event == READ else [], [fd] if event == WRITE else [], [], 0)
             return bool(found[0] or found[1])
         poll = _poll()
         poll.register(fd, event)

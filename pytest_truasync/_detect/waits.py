@@ -189,6 +189,13 @@ def is_raw_of(raw: Any, streams: tuple[Any, ...]) -> bool:
     return False
 
 
+def is_there(args: Args) -> bool:
+    """Tell whether what is to be read from a descriptor or raw file has come already."""
+    given: Any = args[0] if args else -1
+    fd = given if type(given) is int else given.fileno()
+    return ready.is_ready(fd, ready.READ)
+
+
 def fd_reads(fd: int) -> bool | str:
     """A regular file; or what waits for another end, where it is in blocking mode.
 

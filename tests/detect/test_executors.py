@@ -167,10 +167,22 @@ def test_what_work_does_late_fails_the_run_and_no_other_test(
     late = [one for one in report["violations"] if one["code"] == "TRU351"]
     assert [test.partition("::")[2] for one in late for test in one["tests"]] == ["test_culprit"]
     assert late[0]["detail"] == "It went on when its test was over."
+    result.stdout.fnmatch_lines(["truasync: what its tests left behind fails the run"])
     warned = pytester.runpytest_subprocess(
         *lean("xdist"), *options, "--truasync-mode=warn", timeout=120
     )
     assert warned.ret == pytest.ExitCode.OK
+
+
+def test_a_test_that_is_expected_to_fail_may_leave_something_behind(
+    pytester: pytest.Pytester,
+) -> None:
+    mark = '@pytest.mark.xfail(reason="known")\n'
+    pytester.makepyfile(LATE.replace("def test_culprit", f"{mark}def test_culprit"))
+    result = pytester.runpytest_subprocess(*lean(), "--truasync", timeout=120)
+    result.assert_outcomes(passed=1, xpassed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["truasync: * violation* in 1 test*"])
 
 
 def test_a_permission_covers_what_its_test_has_left_behind(pytester: pytest.Pytester) -> None:

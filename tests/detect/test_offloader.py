@@ -441,6 +441,39 @@ def test_an_old_thread_is_asked_for_its_time_in_the_queue(tmp_path: Path) -> Non
     assert both(tmp_path, story) == (12_345, True)
 
 
+def test_the_sampler_cannot_be_woken(tmp_path: Path) -> None:
+    """As at the limit of threads of a container: a fault of ours, and the work is done."""
+
+    def story(bench: Bench) -> Any:
+        class Sampler:
+            asleep = True
+
+        class Lag:
+            sampler = Sampler()
+
+            def begin(self, _: Any) -> None:
+                raise RuntimeError("can't start new thread")
+
+        given = bench.known()
+        bench.watch.lag = Lag()  # type: ignore[assignment]
+        done = in_thread(lambda: given(1))
+        bench.watch.lag = None
+        return done, list(map(repr, bench.guard.faults)), bench.pool.running
+
+    done, faults, _ = both(tmp_path, story)
+    assert done == ((1,), {})
+    assert len(faults) == 1
+
+
+def test_it_is_equal_to_its_function(tmp_path: Path) -> None:
+    bench = Bench("native", tmp_path)
+    given = bench.known()
+    assert given == work
+    assert work == given == bench.known()
+    assert hash(given) == hash(work)
+    assert given != sleep
+
+
 class TestHandingOver:
     def test_where_it_comes_from(self, tmp_path: Path) -> None:
         """A task that a user's line made, which is on no stack, is who hands it over."""

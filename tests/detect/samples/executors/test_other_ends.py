@@ -53,7 +53,8 @@ async def test_another_process(connection):
 async def test_a_socket_by_its_number():
     left, right = socket.socketpair()
     with left, right:
-        right.send(b"x")
+        timer = threading.Timer(0.05, right.send, [b"x"])
+        timer.start()  # note: TRU302 threading.Timer.run via threading.Thread
         number = left.fileno()
         assert await asyncio.to_thread(os.read, number, 1) == b"x"  # expect: TRU370 os.read via asyncio.to_thread
 
@@ -99,6 +100,52 @@ def executor():
 async def test_an_executor_of_another_make(executor):
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(executor, time.sleep, 0.001)  # expect: TRU351 time.sleep via loop.run_in_executor
+
+
+class Inline(Executor):
+    """As tests have it: the work is done at once, by the loop's own thread."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.set_result(fn(*args, **kwargs))  # expect: TRU251 time.sleep
+        return future
+
+
+def nap():
+    time.sleep(0.001)  # expect: TRU251 time.sleep
+
+
+async def test_what_was_not_taken_off_the_loop():
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(Inline(), nap)
+    await loop.run_in_executor(Inline(), time.sleep, 0.001)
+
+
+class Kept(Executor):
+    """As a mock of one: it wants to know what it was given."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        assert fn == nap
+        assert {fn: 1} == {nap: 1}
+        future = Future()
+        future.set_result(None)
+        return future
+
+
+async def test_what_an_executor_is_given():
+    await asyncio.get_running_loop().run_in_executor(Kept(), nap)
+
+
+def wakes_and_drains():
+    read, write = os.pipe()
+    os.write(write, b"x")
+    assert os.read(read, 1) == b"x"
+    os.close(read)
+    os.close(write)
+
+
+async def test_what_has_come_is_not_waited_for():
+    await asyncio.to_thread(wakes_and_drains)  # note: TRU302 test_other_ends.wakes_and_drains via asyncio.to_thread
 
 
 class Proxy:
