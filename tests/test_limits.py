@@ -31,7 +31,7 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -200,6 +200,16 @@ async def test_frame_of_ours():
         return sys._getframe(1).f_code.co_name
 
     assert await asyncio.to_thread(work) == "run_offloaded"
+
+    class Keeps(Executor):
+        def submit(self, fn):
+            assert fn == work
+            assert fn is not work
+            future = Future()
+            future.set_result(None)
+            return future
+
+    await asyncio.get_running_loop().run_in_executor(Keeps(), work)
 
 
 @pytest.mark.asyncio

@@ -16,6 +16,7 @@ PIPE_BUF: Final = 512
 
 READ: Final = 1
 WRITE: Final = 4
+_HUNG_UP: Final = 16
 _poll: Final[Any] = getattr(select, "poll", None)
 # Held before the probes replace it; the other methods are not watched.
 _ask: Final[Any] = getattr(type(_poll()), "poll", None) if _poll is not None else None
@@ -48,6 +49,7 @@ def is_ready(fd: int, event: int) -> bool:
             return bool(found[0] or found[1])
         poll = _poll()
         poll.register(fd, event)
-        return any(seen & event for _, seen in _ask(poll, 0))
+        wanted = event | _HUNG_UP if event == READ else event  # its end is there to be read, too
+        return any(seen & wanted for _, seen in _ask(poll, 0))
     except (OSError, ValueError):
         return False  # the call itself will say what is wrong

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-LATE = ["sh", "-c", "sleep 0.05; echo a"]
+LATE = ["sh", "-c", "sleep 0.05; echo a; sleep 0.05"]
 
 
 @pytest.fixture
