@@ -109,7 +109,8 @@ static Slot work_called = {OFFLOAD, "called"}, work_explained_ns = {OFFLOAD, "ex
             work_submitted_ns = {OFFLOAD, "submitted_ns"}, work_since = {OFFLOAD, "since"},
             work_test = {OFFLOAD, "test"}, work_told = {OFFLOAD, "told"},
             work_touched = {OFFLOAD, "touched"};
-static Slot given_function = {OFFLOADED, "_function"}, given_runner = {OFFLOADED, "_runner"},
+static Slot given_function = {OFFLOADED, "_function"}, given_once = {OFFLOADED, "_once"},
+            given_runner = {OFFLOADED, "_runner"},
             given_work = {OFFLOADED, "work"};
 static Slot pool_calls = {POOL, "calls"}, pool_capacity = {POOL, "capacity"}, pool_key = {POOL, "key"},
             pool_longest_ns = {POOL, "longest_wait_ns"}, pool_most_queued = {POOL, "peak_queued"},
@@ -123,7 +124,7 @@ static Slot *const slots_read[] = {
     &work, &explained_before_ns, &last, &resumed_ns, &stay, &steps_of, &kind_of, &loop_read,
     &handed_at, &handed_near, &last_said, &loops_own, &work_called, &work_explained_ns, &work_function,
     &work_groups, &work_handover, &work_hosted, &work_noted, &work_number, &work_permission, &work_pool, &work_site,
-    &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_runner, &given_work, &pool_calls,
+    &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_once, &given_runner, &given_work, &pool_calls,
     &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
     &pool_running, &pool_site, &pool_total_ns, &pool_waiting, &sink, &stands_for,
 };
@@ -2526,7 +2527,7 @@ pool_for(PyObject *pool_of, PyObject *owner, PyObject *handover, PyObject *site)
 
 /* Return the function, watched while it runs, a new reference; NULL where that is Python's to do. */
 static PyObject *
-wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *site, PyObject *pool)
+wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *site, PyObject *pool, PyObject *once)
 {
     PyObject *number = PyIter_Next(ASK(self, OF_NUMBERS)), *permission = NULL, *groups = NULL, *offload = NULL,
              *given = NULL, *pools = ASK(self, OF_POOLS), *test = PyObject_GetAttr(ASK(self, OF_RECORDER), str_test);
@@ -2555,6 +2556,7 @@ wrap_work(Offloader *self, PyObject *function, PyObject *handover, PyObject *sit
             || set_number(offload, &work_submitted_ns, now) < 0
             || write_slot(given, &given_runner, (PyObject *)self) < 0
             || write_slot(given, &given_function, function) < 0
+            || write_slot(given, &given_once, once) < 0
             || write_slot(given, &given_work, offload) < 0)) {
         Py_CLEAR(given);
     }
@@ -2588,7 +2590,8 @@ offloader_track(Offloader *self, PyObject *const *args, Py_ssize_t nargs)
                 Py_SETREF(site, origin_here(self));
             }
             if (site != NULL && (pool = pool_for(args[3], args[4], handover, site)) != NULL) {
-                given = wrap_work(self, function, handover, site, pool);
+                PyObject *once = args[3] == Py_None ? Py_False : Py_True;
+                given = wrap_work(self, function, handover, site, pool, once);
             }
         }
     }

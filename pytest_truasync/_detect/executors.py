@@ -544,7 +544,8 @@ class OffloadProbe:
             self._guard.broken("offloads", error)
             return function
         raw = work.via == _RAW_THREAD and can_tell_unraisable()
-        return Offloaded(self._runner, work, raw=raw, many=many)
+        once = pool_of is not None and not many
+        return Offloaded(self._runner, work, raw=raw, many=many, once=once)
 
     def _handover(self, frame: FrameType, via: str, bare: bool) -> Handover:
         """Return what is the same each time that the lines on the stack hand over some work."""

@@ -248,16 +248,21 @@ class Offloaded:
         raw: it runs in a thread without a `threading.Thread`, where the interpreter itself tells
             of exceptions.
         many: it is called for each of many items.
+        once: it is run once and no more, by a pool that is known. Who looks then at what holds the
+            function finds that this does not.
     """
 
-    __slots__ = ("__weakref__", "_function", "_many", "_raw", "_runner", "work")
+    __slots__ = ("__weakref__", "_function", "_many", "_once", "_raw", "_runner", "work")
 
-    def __init__(self, runner: Runner, work: Offload, *, raw: bool, many: bool) -> None:
+    def __init__(
+        self, runner: Runner, work: Offload, *, raw: bool, many: bool, once: bool = False
+    ) -> None:
         self._runner = runner
         self._function = work.function
         self.work = work
         self._raw = raw
         self._many = many
+        self._once = once
 
     def is_awaited_by(self, answer: Any) -> None:
         """Take note of the future or coroutine that its result will come by."""
@@ -287,6 +292,8 @@ class Offloaded:
         finally:
             if on is not None:
                 self._runner.end(work, on)
+            if self._once:
+                self._function = work.function = None
 
     __call__ = run_offloaded
 
@@ -372,7 +379,7 @@ class FileWork(Offloaded):
     ) -> None:
         self._runner = runner
         self._function = function
-        self._raw = self._many = False
+        self._raw = self._many = self._once = False
         self.called = called
         self.handover = handover
         self.site = site

@@ -423,15 +423,15 @@ def test_an_old_thread_is_asked_for_its_time_in_the_queue(tmp_path: Path) -> Non
             end = time.thread_time_ns() + 2 * offloads.NEW_NS
             while time.thread_time_ns() < end:
                 pass
-            given, thread = bench.known(delay), threading.get_native_id()
+            thread = threading.get_native_id()
             offloads.delays.pop(thread, None)
-            given()
+            bench.known(delay)()
             assert thread in offloads.delays
             offloads.delays[thread] = (originals.clock_ns(), 12_345)
-            told = given()
+            told = bench.known(delay)()
             long_ago = originals.clock_ns() - 10 * offloads.STALE_NS
             offloads.delays[thread] = (long_ago, 12_345)
-            given()
+            bench.known(delay)()
             return told, offloads.delays.pop(thread)[0] > long_ago
 
         return in_thread(grow_old)
@@ -463,6 +463,23 @@ def test_the_sampler_cannot_be_woken(tmp_path: Path) -> None:
     done, faults, _ = both(tmp_path, story)
     assert done == ((1,), {})
     assert len(faults) == 1
+
+
+def test_it_lets_its_function_go(tmp_path: Path) -> None:
+    """A pool calls it once, and tells of its result before it lets it go itself."""
+
+    def story(bench: Bench) -> Any:
+        def local() -> None:
+            """Do nothing."""
+
+        given = bench.known(local)
+        gone = weakref.ref(local)
+        del local
+        given()
+        kept = bench.hand_over(work, None)
+        return gone() is None, kept() == kept() == ((), {})
+
+    assert both(tmp_path, story) == (True, True)
 
 
 def test_it_is_equal_to_its_function(tmp_path: Path) -> None:
