@@ -192,7 +192,10 @@ def is_raw_of(raw: Any, streams: tuple[Any, ...]) -> bool:
 def is_there(args: Args) -> bool:
     """Tell whether what is to be read from a descriptor or raw file has come already."""
     given: Any = args[0] if args else -1
-    fd = given if type(given) is int else given.fileno()
+    try:
+        fd = given if issubclass(type(given), int) else given.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False  # the call itself will say what is wrong
     return ready.is_ready(fd, ready.READ)
 
 

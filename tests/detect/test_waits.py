@@ -269,6 +269,20 @@ class TestDescriptors:
         assert waits._kind(wrong) == (0, 0)
         assert waits.fd_writes(wrong) is False
 
+    def test_what_has_come(self, pipe: tuple[int, int]) -> None:
+        read, write = pipe
+        with open(read, "rb", buffering=0, closefd=False) as raw:
+            for given in (read, raw):
+                assert waits.is_there((given, 1)) is False
+            os.write(write, b"x")
+            for given in (read, raw):
+                assert waits.is_there((given, 1)) is True
+        assert os.read(read, 1) == b"x"
+        os.close(write)
+        assert waits.is_there((read, 1)) is True, "the end is there to be read"
+        for wrong in ((), (-1,), ("x",), (None,), (10**6,)):
+            assert waits.is_there(wrong) is False
+
     def test_a_closed_descriptor_is_left_to_the_call(self, pipe: tuple[int, int]) -> None:
         os.close(pipe[0])
         assert ask("os.read", pipe[0], 1) is False
