@@ -33,7 +33,7 @@
 static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro, *str_cr_code,
     *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking, *str_loops,
     *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback,
-    *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch;
+    *str_stale_ns, *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch;
 
 static const struct {
     PyObject **place;
@@ -65,6 +65,7 @@ static const struct {
     {&str_renew_ns, "renew_ns"},
     {&str_sampler, "sampler"},
     {&str_source_traceback, "_source_traceback"},
+    {&str_stale_ns, "stale_ns"},
     {&str_sync_fn, "sync_fn"},
     {&str_task, "task"},
     {&str_test, "test"},
@@ -91,7 +92,7 @@ typedef struct {
 #define OFFLOADED "Offloaded"
 #define POOL "Pool"
 
-static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
+static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, born_ns = {WATCH, "born_ns"}, busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
             explained_ns = {WATCH, "explained_ns"}, loop_now = {WATCH, "loop"},
             poller = {WATCH, "poller"}, renew_ns = {WATCH, "renew_ns"}, rested = {WATCH, "rested"},
             subject_now = {WATCH, "subject"}, work = {WATCH, "work"};
@@ -120,12 +121,12 @@ static Slot pool_calls = {POOL, "calls"}, pool_capacity = {POOL, "capacity"}, po
 static Slot sink = {WATCH, "sink"};
 static Slot stands_for = {"module", "__call__"};
 static Slot *const slots_read[] = {
-    &began, &below, &busy, &call_now, &explained_ns, &loop_now, &poller, &renew_ns, &rested, &subject_now,
+    &began, &below, &born_ns, &busy, &call_now, &explained_ns, &loop_now, &poller, &renew_ns, &rested, &subject_now,
     &work, &explained_before_ns, &last, &resumed_ns, &stay, &steps_of, &kind_of, &loop_read,
     &handed_at, &handed_near, &last_said, &loops_own, &work_called, &work_explained_ns, &work_function,
     &work_groups, &work_handover, &work_hosted, &work_noted, &work_number, &work_permission, &work_pool, &work_site,
-    &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_once, &given_runner, &given_work, &pool_calls,
-    &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
+    &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_once,
+    &given_runner, &given_work, &pool_calls, &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
     &pool_running, &pool_site, &pool_total_ns, &pool_waiting, &sink, &stands_for,
 };
 
@@ -1111,6 +1112,21 @@ read_queue(PyObject *unused, PyObject *number)
     return Py_BuildValue("(LL)", delay, turns);
 }
 
+/* How often the calling thread got a processor, as its `schedstat` tells. */
+static long
+turns_here(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw + usage.ru_nivcsw + 1;
+}
+
+static PyObject *
+turns(PyObject *unused, PyObject *nothing)
+{
+    return PyLong_FromLong(turns_here());
+}
+
 /* thread_clocks(): of the calling thread: CPU time, that of the process, how often it went to sleep, and the number of
    its CPU clock */
 static PyObject *
@@ -1484,13 +1500,13 @@ alarm_set(Alarm *alarm, PyObject *pause)
     Py_RETURN_NONE;
 }
 
-/* Tell whether nobody need look, for now: all threads are parked. Without the GIL, so that it may be wrong for a moment:
+/* Tell whether nobody need look, for now: all threads are parked, or there is none. Without the GIL, so that it may be wrong for a moment:
    of a thread that has just come back there is something to see a tick later. */
 static int
 can_be_spared(Alarm *alarm)
 {
     const volatile Py_ssize_t *parked = alarm->threads == NULL ? NULL : &alarm->threads->parked;
-    return parked != NULL && *parked > 0 && alarm->spared < MOST_SPARED
+    return parked != NULL && alarm->spared < MOST_SPARED
            && *parked >= *(const volatile Py_ssize_t *)&alarm->threads->dict.ma_used;
 }
 
@@ -1854,28 +1870,34 @@ static PyObject *
 clocks_of_young(Lane *lane, PyObject *lag, PyObject *watch, long long *wall_ns)
 {
     clockid_t cpu_clock;
-    int64_t cpu = time_of(CLOCK_THREAD_CPUTIME_ID);
-    if (cpu >= PyLong_AsLongLong(ASK(lane, YOUNG_NS))
-        || pthread_getcpuclockid(pthread_self(), &cpu_clock) != 0) {
-        return NULL;
-    }
-    int64_t process = time_of(CLOCK_PROCESS_CPUTIME_ID);
     PyObject *wall = PyObject_CallMethodNoArgs(lag, str_clock), *begun = NULL;
-    PyObject *explained = read_slot(watch, &explained_ns);
-    if (wall != NULL && explained != NULL) {
-        *wall_ns = PyLong_AsLongLong(wall);
-        PyObject *args = Py_BuildValue("((OLLOki))", wall, (long long)cpu, (long long)process,
-                                       explained, PyThread_get_thread_native_id(),
-                                       (int)cpu_clock);
-        if (args != NULL && !PyErr_Occurred()) {
-            begun = PyTuple_Type.tp_new((PyTypeObject *)ASK(lane, BEGUN), args, NULL);
+    PyObject *explained = read_slot(watch, &explained_ns), *born = read_slot(watch, &born_ns);
+    if (wall != NULL && explained != NULL && born != NULL
+        && pthread_getcpuclockid(pthread_self(), &cpu_clock) == 0) {
+        long long now = *wall_ns = PyLong_AsLongLong(wall), was_born = PyLong_AsLongLong(born);
+        int64_t cpu = time_of(CLOCK_THREAD_CPUTIME_ID);
+        if (cpu < PyLong_AsLongLong(ASK(lane, YOUNG_NS))
+            || (was_born != 0 && now - was_born < number_in(lag, str_stale_ns))) {
+            int64_t process = time_of(CLOCK_PROCESS_CPUTIME_ID);
+            PyObject *args = Py_BuildValue("((OLLOkiOl))", wall, (long long)cpu,
+                                           (long long)process, explained,
+                                           PyThread_get_thread_native_id(), (int)cpu_clock,
+                                           was_born != 0 ? born : wall,
+                                           was_born != 0 ? turns_here() : 0L);
+            if (args != NULL && !PyErr_Occurred()) {
+                begun = PyTuple_Type.tp_new((PyTypeObject *)ASK(lane, BEGUN), args, NULL);
+            }
+            Py_XDECREF(args);
         }
-        Py_XDECREF(args);
     }
+    Py_XDECREF(born);
     Py_XDECREF(explained);
     Py_XDECREF(wall);
     return begun;
 }
+
+/* The time when it had only begun, a field of `Begun`; borrowed. */
+#define BORN_NS(begun) PyTuple_GET_ITEM(begun, 6)
 
 /* As `_put_off` in lag.py: where all others are parked there is nothing to see for a tick. */
 static int
@@ -1913,6 +1935,7 @@ enter_young(Lane *lane, PyObject *known, PyObject *loop)
                           || write_slot(watch, &loop_now, loop) < 0
                           || write_slot(watch, &poller, ASK(lane, ROUND)) < 0
                           || write_slot(watch, &began, begun) < 0
+                          || write_slot(watch, &born_ns, BORN_NS(begun)) < 0
                           || write_slot(watch, &renew_ns, renew) < 0
                           || put_here(ASK(lane, LOOP_THREADS), watch) < 0
                       ? -1
@@ -2214,8 +2237,9 @@ typedef struct {
 
 enum { OF_PROBE, OF_JUDGE, OF_WATCHES, OF_THREADS, OF_RECORDER, OF_NOTED, OF_MOST_NOTED, OF_HANDOVERS, OF_ENDS,
        OF_SITES, OF_ROLES, OF_USER, OF_NUMBERS, OF_PERMISSION, OF_POOLS, OF_MOST_POOLS, OF_FILE_CALLS, OF_NOTER,
-       OF_CURRENT_TASK, OF_CLOCK, OF_OFFLOAD, OF_OFFLOADED, OF_WATCH, OF_CLOCKS, OF_NEW_NS, OF_DELAYS, OF_STALE_NS, OF_UNSEEN_NS, OF_WORK_OF,
-       OF_NAME_OF_WORK, OF_SITE_OF, OF_SPOKEN, OF_PARTIAL, OF_THREAD, OF_COMPUTATION, OF_ASKS };
+       OF_CURRENT_TASK, OF_CLOCK, OF_OFFLOAD, OF_OFFLOADED, OF_WATCH, OF_CLOCKS, OF_NEW_NS, OF_DELAYS, OF_STALE_NS,
+       OF_UNSEEN_NS, OF_WORK_OF, OF_NAME_OF_WORK, OF_SITE_OF, OF_SPOKEN, OF_PARTIAL, OF_THREAD, OF_COMPUTATION,
+       OF_ASKS };
 
 /* Pools, as in pools.py. Each returns 0, or -1. */
 
@@ -2938,6 +2962,7 @@ static PyMethodDef functions[] = {
     {"read_file", read_file, METH_O, "Return the first 300 bytes of a file, or none."},
     {"open_high", open_high, METH_VARARGS, "Open a file, at a high number."},
     {"read_queue", read_queue, METH_O, "Read how long a thread stood in the queue, and its turns."},
+    {"turns", turns, METH_NOARGS, "How often the calling thread got a processor."},
     {"thread_clocks", thread_clocks, METH_NOARGS, "Read the clocks of the calling thread."},
 #endif
     {NULL},

@@ -357,13 +357,9 @@ def code_of(function: Any) -> CodeType | None:
         if kind is FunctionType:
             code: CodeType = function.__code__
             return code
-        if kind in _BOUND:
-            inner = function.__func__
-        elif issubclass(kind, functools.partial):
-            inner = _func_of(function)
-        else:
-            own = attributes_of(function)
-            inner = own.get("func", own.get("__wrapped__"))
+        inner = _inner_of(function, kind)
+        if inner is None:
+            inner = attributes_of(function).get("__wrapped__")
         if inner is None:
             call = next(
                 (vars(one)["__call__"] for one in kind.__mro__ if "__call__" in vars(one)), None
@@ -375,6 +371,16 @@ def code_of(function: Any) -> CodeType | None:
 
 _BOUND: Final = frozenset({MethodType, classmethod, staticmethod})
 _func_of: Final[Callable[[Any], Any]] = operator.attrgetter("func")
+
+
+def _inner_of(function: Any, kind: type) -> Any:
+    """Return what a method, a partial or an object with a `func` of its own calls, or None."""
+    if kind in _BOUND:
+        return function.__func__
+    if issubclass(kind, functools.partial):
+        return _func_of(function)
+    inner = attributes_of(function).get("func")
+    return inner if callable(inner) else None
 
 
 def attributes_of(thing: Any) -> Mapping[str, Any]:
@@ -401,14 +407,7 @@ _NAMED: Final = frozenset(
 def name_of(function: Any) -> str:
     """Return a readable dotted name of a callable that is handed to a thread."""
     for _ in range(10):
-        kind = type(function)
-        if kind is MethodType:
-            inner = function.__func__
-        elif issubclass(kind, functools.partial):
-            inner = _func_of(function)
-        else:
-            inner = attributes_of(function).get("func")
-            inner = inner if callable(inner) else None
+        inner = _inner_of(function, type(function))
         if inner is None:
             break
         function = inner

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from pytest_truasync._detect import originals
-from pytest_truasync._detect.queues import has_queue, native_id, queue_of, state_of
+from pytest_truasync._detect.queues import has_queue, native_id, queue_of, state_of, turns_here
 
 WAKES_NS: Final = 10_000_000
 """A thread that waits for the GIL wakes every 5 ms to ask for it again; one that wakes less often
@@ -100,6 +100,10 @@ class Begun(NamedTuple):
     """Time that the calls handed over before took."""
     native: int
     cpu_clock: int
+    born_ns: int
+    """When it had stood in no queue for a processor."""
+    turns: int
+    """How often it got one; 0 where nobody has asked."""
 
 
 class Held(NamedTuple):
@@ -160,16 +164,27 @@ def held(
     return Held(cpu, waited)
 
 
-def begin_young(clock: Callable[[], int], explained_ns: int) -> Begun | None:
-    """Return the clocks of the calling thread, if it has only begun: see `read_all`."""
+def begin_young(
+    clock: Callable[[], int], explained_ns: int, born_ns: int, stale_ns: int
+) -> Begun | None:
+    """Return the clocks of the calling thread, if it has only begun: see `read_all`.
+
+    Args:
+        clock: nanoseconds.
+        explained_ns: time that the calls handed over before took.
+        born_ns: when it was here before and had only begun; 0 if it was not.
+        stale_ns: for so long it counts as such.
+    """
     cpu_clock = own_cpu_clock()
     if cpu_clock is None or originals.thread_time_ns is None:
         return None
-    cpu = originals.thread_time_ns()
-    if cpu >= YOUNG_NS:
+    cpu, wall = originals.thread_time_ns(), clock()
+    if cpu >= YOUNG_NS and not (born_ns and wall - born_ns < stale_ns):
         return None
     process = originals.process_time_ns()
-    return Begun(clock(), cpu, process, explained_ns, native_id(), cpu_clock)
+    turns = turns_here() if born_ns else 0
+    born = born_ns or wall
+    return Begun(wall, cpu, process, explained_ns, native_id(), cpu_clock, born, turns)
 
 
 class ThreadClocks:
@@ -195,7 +210,7 @@ class ThreadClocks:
         """Take over the clocks of a thread that had only begun then, and return what they told."""
         self.native = begun.native
         if has_queue():
-            self._queue, self._queue_ns = (0, 0), begun.wall_ns  # as in `read_all`
+            self._queue, self._queue_ns = (0, begun.turns), begun.born_ns  # as in `read_all`
         return Reading(*begun[:3], *self._queue)
 
     def read(self) -> Reading:
@@ -218,17 +233,20 @@ class ThreadClocks:
     def read_all(self, stale_ns: int) -> Reading:
         """Return the clocks now, with a time in the queue that is not older than *stale_ns*.
 
-        Called in the thread itself. At first, one that has only begun is taken to have stood in no
-        queue: the system makes the file that tells so when it is opened, which takes longer than
-        all else of a short loop. If it did stand there, the next reading counts that to the queue
-        as well, so that a first step that waited may be taken to have waited for less.
+        Called in the thread itself, which knows its turns without a file. At first, one that has
+        only begun is taken to have stood in no queue: the system makes the file that tells so when
+        it is opened, which takes longer than all else of a short loop. If it did stand there, or
+        does before it is asked again, the next reading counts that to the queue as well, so that a
+        first step that waited may be taken to have waited for less.
         """
         reading = self.read()
         if self._queue_ns < 0 and 0 <= reading.cpu_ns < YOUNG_NS and has_queue():
             self._queue, self._queue_ns = (0, 0), reading.wall_ns
             return Reading(*reading[:3], *self._queue)
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
-            return reading
+            if self._queue[0] >= 0:
+                self._queue = (self._queue[0], turns_here())
+            return Reading(*reading[:3], *self._queue)
         return self.with_queue(reading)
 
     def with_queue(self, reading: Reading) -> Reading:
@@ -250,16 +268,12 @@ class Waking(NamedTuple):
 
 
 class Wakes:
-    """Tells a sampler that wakes late why: for want of the GIL, or of a processor.
+    """Tells a sampler that wakes late why: for want of the GIL, or of a processor."""
 
-    Args:
-        clock: nanoseconds.
-    """
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clocks = ThreadClocks(clock)
-        # The thread is new and has not stood in the queue.
-        self._last = self._clocks.read()._replace(delay_ns=0, turns=0)
+    def __init__(self) -> None:
+        self._thread = native_id()
+        self._delay_ns = 0  # the thread is new and has not stood in the queue
+        self._unread_ns = 0
         self._switches = 0
         self._slept = 0
 
@@ -275,14 +289,25 @@ class Wakes:
             self._slept = self._switches - (before if woken_at is None else woken_at - 1)
 
     def why(self, late_ns: int) -> Waking:
-        """Return why the calling thread woke so much too late; call it after each `note`."""
-        before, self._last = self._last, self._clocks.with_queue(self._clocks.read())
-        delayed = self._last.delay_ns - before.delay_ns if self._last.delay_ns >= 0 else None
+        """Return why the calling thread woke so much too late; call it after each `note`.
+
+        Who woke in time stood in no queue for longer than he is late.
+        """
+        if late_ns < PROMPT_NS and self._unread_ns + late_ns < PROMPT_NS:
+            self._unread_ns += late_ns
+            return Waking()
+        delayed = self.count_queue()
         prompt = late_ns - (delayed or 0) < PROMPT_NS
         if late_ns <= LATE_NS or originals.thread_usage is None:
             return Waking(0, prompt=prompt)
         starved = starved_ns(late_ns, delayed, self._slept, sys.getswitchinterval())
         return Waking(starved, prompt=prompt, queued_ns=delayed or 0)
+
+    def count_queue(self) -> int | None:
+        """Return how long the thread stood in the queue since this was asked last, if known."""
+        before, self._delay_ns = self._delay_ns, queue_of(self._thread)[0]
+        self._unread_ns = 0
+        return self._delay_ns - before if self._delay_ns >= 0 else None
 
 
 def starved_ns(late_ns: int, delayed_ns: int | None, switches: int, interval_s: float) -> int:

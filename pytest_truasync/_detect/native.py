@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "cd02434b861bb684"
+SOURCE: Final = "023ffb5e7eb6371a"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]
@@ -63,7 +63,8 @@ open_high: Final = cast("Callable[[bytes, int], int] | None", getattr(_loaded, "
 read_queue: Final = cast(
     "Callable[[int], tuple[int, int] | None] | None", getattr(_loaded, "read_queue", None)
 )
-"""These three on Linux alone, see `queues.py`."""
+turns: Final = cast("Callable[[], int] | None", getattr(_loaded, "turns", None))
+"""These four on Linux alone, see `queues.py`."""
 thread_clocks: Final = cast(
     "Callable[[], tuple[int, int, int, int]] | None", getattr(_loaded, "thread_clocks", None)
 )
@@ -125,8 +126,8 @@ def laned(
     - "loop", asks: what enters a loop, what leaves it, `_Here`, the `Watch`, its threads, the
       tasks that are noted, how many of them are few, the type of asyncio's loops, `ROUND`, a
       `ThreadWatch` as each begins, `debugging_tool`, `Begun` and `YOUNG_NS`. A thread that takes up
-      a loop of the kind that it had a moment ago, or one of asyncio's while it is young, or that
-      leaves one, and has nothing else on watch.
+      a loop of the kind that it had a moment ago, or one of asyncio's while it is young or was so a
+      moment ago, or that leaves one, and has nothing else on watch.
 
     Args:
         kind: see above.

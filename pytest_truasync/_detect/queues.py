@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
-from pytest_truasync._detect import native
+from pytest_truasync._detect import native, originals
 
 _QUEUE: Final = b"/proc/self/task/%d/schedstat"
 _STATE: Final = b"/proc/self/task/%d/stat"
@@ -86,6 +86,17 @@ def queue_of(thread: int) -> tuple[int, int]:
         return found
     words = _read(_QUEUE % thread).split() if _read is not None else []
     return (int(words[1]), int(words[2])) if len(words) == 3 else (-1, -1)
+
+
+def turns_here() -> int:
+    """Return how often the calling thread got a processor, without a file; -1 if unknown."""
+    if native.turns is not None:
+        return native.turns()
+    if originals.thread_usage is None:
+        return -1
+    usage = originals.thread_usage()
+    turns: int = usage.ru_nvcsw + usage.ru_nivcsw + 1  # it has one now
+    return turns
 
 
 def state_of(thread: int) -> bytes:

@@ -119,6 +119,7 @@ class ThreadWatch:
     __slots__ = (
         "began",
         "below",
+        "born_ns",
         "busy",
         "call",
         "explained_ns",
@@ -139,6 +140,8 @@ class ThreadWatch:
         self.began: Any = None
         """The clocks when it began, as long as there is no `subject`: most work and most loops are
         over before anybody looks."""
+        self.born_ns = 0
+        """When the thread had only begun, and took up its first loop; 0 where that is unknown."""
         self.busy = False
         self.call: Call | None = None
         self.below: ThreadWatch | None = None

@@ -135,7 +135,7 @@ class Sampler:
             _wake(self._gone)
 
     def _sample(self, rings: Alarm) -> None:
-        wakes = Wakes(self._clock)
+        wakes = Wakes()
         own = originals.get_ident()
         while True:
             if not self._ending:
@@ -146,7 +146,7 @@ class Sampler:
             wakes.note(rings.switches)
             late = woke - self._due_ns - rings.postponed_ns
             if late < 0:  # put off while it waited for the GIL: a loop has come round
-                wakes.why(0)
+                wakes.count_queue()
                 self._plan(woke, -late)
             elif self._wanted():
                 self._look(own, late_ns=late, why=wakes.why)
@@ -154,7 +154,7 @@ class Sampler:
                 now = self._clock()
                 self._plan(now, max(0, woke + self._tick_ns - now))
             else:
-                wakes.why(0)
+                wakes.count_queue()
                 self._sleep()
 
     def _sleep(self) -> None:

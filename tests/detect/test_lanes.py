@@ -9,17 +9,19 @@ import inspect
 import pickle
 import sys
 import threading
+import time
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from young import in_thread
 
 from pytest_truasync._detect import native, originals
 from pytest_truasync._detect.callsite import FrameReader
-from pytest_truasync._detect.clocks import Begun
+from pytest_truasync._detect.clocks import YOUNG_NS, Begun
 from pytest_truasync._detect.executors import OffloadProbe
 from pytest_truasync._detect.files import FileSorter
 from pytest_truasync._detect.imports import ImportHooks
@@ -34,7 +36,6 @@ from pytest_truasync._model import CallSite
 
 pytestmark = pytest.mark.skipif(native.Lane is None, reason="no lanes before CPython 3.12")
 
-R = TypeVar("R")
 BOTH = pytest.mark.parametrize("way", ["lane", "python"])
 _set_running_loop = originals.modules["_asyncio"]._set_running_loop
 
@@ -43,15 +44,6 @@ def without_lane(function: Any) -> Any:
     """Return the same function, which nobody has given a lane."""
     code, cells = function.__code__, function.__closure__
     return types.FunctionType(code, function.__globals__, function.__name__, None, cells)
-
-
-def in_thread(function: Callable[[], R]) -> R:
-    """Return what *function* does in a thread that has only begun."""
-    found: list[R] = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
 
 
 class Guard:
@@ -384,6 +376,38 @@ class TestLoops:
         assert seen == [state for loop in loops for state in (wanted | {"loop": loop}, {})]
         in_python = [step for loop in loops for step in (loop, None)]
         assert bench.entered == ([] if way == "lane" else in_python)
+
+    @BOTH
+    @pytest.mark.parametrize("stale_ns", [10**12, 0], ids=["a moment ago", "long ago"])
+    def test_one_that_was_young(
+        self, bench: Bench, loops: list[Any], way: str, stale_ns: int
+    ) -> None:
+        """Its clocks are read without a file for a while."""
+        setter = bench.setter(way)
+        bench.lag.stale_ns = stale_ns
+
+        def run() -> tuple[Begun, Any, Any]:
+            setter(loops[0])
+            watch = bench.watch.threads[threading.get_ident()]
+            first: Begun = watch.began
+            setter(None)
+            while time.thread_time_ns() < 2 * YOUNG_NS:
+                pass
+            setter(loops[1])
+            again, subject = watch.began, watch.subject
+            setter(None)
+            return first, again, subject
+
+        first, again, subject = in_thread(run)
+        assert (first.born_ns, first.turns) == (first.wall_ns, 0)
+        if not stale_ns:
+            assert again is None
+            assert subject.last.turns > 0
+            return
+        assert subject is None
+        assert again.born_ns == first.wall_ns < again.wall_ns
+        assert again.cpu_ns >= 2 * YOUNG_NS
+        assert again.turns > 0
 
     @BOTH
     def test_one_that_is_looked_at(self, bench: Bench, loops: list[Any], way: str) -> None:

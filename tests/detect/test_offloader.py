@@ -16,6 +16,7 @@ from types import MethodType
 from typing import Any
 
 import pytest
+from young import in_thread
 
 from pytest_truasync._detect import native, offloads, originals
 from pytest_truasync._detect.callsite import FrameReader
@@ -253,15 +254,6 @@ class Bench:
             for name in Pool.__slots__
             if not name.endswith("_ns") and name != "site"
         }
-
-
-def in_thread(function: Callable[[], Any]) -> Any:
-    """Return what *function* does in a thread that has only begun."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
 
 
 def both(tmp_path: Path, story: Callable[[Bench], Any]) -> Any:

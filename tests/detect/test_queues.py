@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,15 @@ class TestQueue:
         delay_ns, turns = queue_of(native_id())
         assert delay_ns >= 0
         assert turns > 0
+
+    @pytest.mark.parametrize("turns", [native.turns, None], ids=["in C", "in Python"])
+    def test_the_thread_itself_knows_its_turns_without_the_file(
+        self, monkeypatch: pytest.MonkeyPatch, turns: Callable[[], int] | None
+    ) -> None:
+        monkeypatch.setattr(native, "turns", turns)
+        before = queue_of(native_id())[1]
+        turns_here = queues.turns_here()
+        assert before <= turns_here <= queue_of(native_id())[1]
 
     def test_a_thread_that_there_is_not(self) -> None:
         assert queue_of(2**30) == (-1, -1)

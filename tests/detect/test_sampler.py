@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_truasync._detect import alarms, native, originals, sampler
+from pytest_truasync._detect import alarms, clocks, native, originals, sampler
 from pytest_truasync._detect.alarms import Alarm, Bell
 from pytest_truasync._detect.clocks import Wakes, Waking
 from pytest_truasync._detect.recorder import Recorder, ThreadWatch
@@ -174,7 +174,7 @@ def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> N
     alarm = make()
 
     def wait() -> None:
-        wakes = Wakes(time.perf_counter_ns)
+        wakes = Wakes()
         alarm.wait()
         wakes.note(alarm.switches)
         told.append(wakes._slept)
@@ -188,6 +188,25 @@ def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> N
         time.sleep(0.001)
     thread.join(timeout=10)
     assert told[0] < 50
+
+
+def test_who_wakes_in_time_is_not_asked_for_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all its lateness together could be what the next waking is judged by."""
+    asked = []
+
+    def queue_of(native: int) -> tuple[int, int]:
+        asked.append(native)
+        return (len(asked) * 8 * MS, 1)
+
+    monkeypatch.setattr(clocks, "queue_of", queue_of)
+    wakes = Wakes()
+    assert [wakes.why(700_000), wakes.why(700_000)] == [Waking(), Waking()]
+    assert not asked
+    assert wakes.why(700_000).prompt
+    assert len(asked) == 1
+    assert wakes.why(9 * MS).prompt  # 8 of them in the queue
+    assert not wakes.why(20 * MS).prompt
+    assert len(asked) == 3
 
 
 @NEEDS_C
@@ -244,6 +263,21 @@ class TestAlarmInC:
         waiting.join()
         made.set(1_000_000)
         assert made.postponed_ns == 0
+
+    def test_it_puts_itself_off_while_there_is_no_thread(self) -> None:
+        """As between two tests."""
+        assert native.Alarm is not None
+        made = native.Alarm(native.Threads(), 1_000_000)
+        waiting = threading.Thread(target=made.wait)
+        made.set(1_000_000)
+        waiting.start()
+        end = time.monotonic() + 10
+        while made.postponed_ns < 3_000_000 and time.monotonic() < end:
+            time.sleep(0.0001)
+        assert waiting.is_alive()
+        made.set(0)
+        waiting.join(10)
+        assert not waiting.is_alive()
 
     def test_who_is_to_end_is_called_whoever_waits(self) -> None:
         """Also where it was due already, and would put itself off."""
