@@ -1445,9 +1445,24 @@ typedef struct {
     long switches; /* how often its thread had gone to sleep when it rang last */
     Threads *threads;  /* while all of them are parked it puts itself off; NULL: it does not */
     int64_t tick;      /* for so long each time */
+    int coarse;        /* it was put off for a tick: its thread wakes every other one, to see that it was so again */
     int spared;        /* how often it has done so since it was set */
     int64_t postponed; /* for how long in all, since it was set */
 } Alarm;
+
+/* Return when its thread is to wake, at the latest. */
+static int64_t
+wakes_at(const Alarm *alarm)
+{
+    return alarm->coarse && alarm->due != NEVER ? alarm->due + alarm->tick : alarm->due;
+}
+
+/* Tell whether it may still be put off: it is not due, or its thread is not to know yet. */
+static int
+is_ahead(const Alarm *alarm, int64_t now)
+{
+    return alarm->due > now || (alarm->coarse && alarm->until > now);
+}
 
 /* Move the time when it is to ring. */
 static void
@@ -1455,15 +1470,17 @@ move_alarm(Alarm *alarm, int64_t pause_ns)
 {
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
-    if (alarm->due > now) {
+    if (is_ahead(alarm, now)) {
         alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
         alarm->spared = 0;
+        alarm->coarse = pause_ns == alarm->tick;
     }
     if (pause_ns <= 0) {
         alarm->spared = MOST_SPARED; /* its thread is called, whoever is parked */
+        alarm->coarse = 0;
     }
     alarm->postponed = 0; /* also of what is due: who set it plans anew */
-    if (alarm->due < alarm->until) {
+    if (wakes_at(alarm) < alarm->until) {
         pthread_cond_signal(&alarm->moved);
     }
     pthread_mutex_unlock(&alarm->mutex);
@@ -1478,10 +1495,11 @@ push_alarm(Alarm *alarm, int64_t pause_ns)
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
     int set = alarm->due != NEVER;
-    if (set && alarm->due > now && now + pause_ns > alarm->due) {
+    if (set && is_ahead(alarm, now) && now + pause_ns > alarm->due) {
         alarm->postponed += now + pause_ns - alarm->due;
         alarm->due = now + pause_ns;
         alarm->spared = 0;
+        alarm->coarse = pause_ns == alarm->tick;
     }
     pthread_mutex_unlock(&alarm->mutex);
     return set;
@@ -1514,19 +1532,27 @@ static PyObject *
 alarm_wait(Alarm *alarm, PyObject *unused)
 {
     struct rusage usage;
+    int64_t until = -1;
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&alarm->mutex);
     for (;;) {
         int64_t now = monotonic_ns();
         if (alarm->due <= now) {
             if (!can_be_spared(alarm)) {
+                if (alarm->coarse && until > alarm->due && until <= now) {
+                    alarm->postponed += until - alarm->due; /* it was not to wake before */
+                }
                 break;
             }
             alarm->spared++;
             alarm->postponed += now + alarm->tick - alarm->due;
             alarm->due = now + alarm->tick;
         }
-        int64_t until = alarm->until = alarm->due;
+        until = alarm->due;
+        if (alarm->coarse && until < now + 2 * alarm->tick) {
+            until = now + 2 * alarm->tick;
+        }
+        alarm->until = until;
         if (until == NEVER) {
             pthread_cond_wait(&alarm->moved, &alarm->mutex);
         }

@@ -277,6 +277,9 @@ class LagProbe:
 
         So there is nothing to see of it for a while, nor of the others if they wait for events.
         """
+        if self._begins_anew(watch):
+            self._put_off(watch, now)
+            return
         subject = self._subject_of(watch)
         if self._off or subject is None:
             watch.renew_ns = now + self.renew_ns
@@ -285,6 +288,16 @@ class LagProbe:
         subject.explained_ns = explained_ns(watch)
         subject.collected = len(subject.collections)
         self._put_off(watch, now)
+
+    def _begins_anew(self, watch: ThreadWatch) -> bool:
+        """Take the clocks of a thread that nobody has looked at yet as if its loop began now."""
+        if self._off or watch.subject is not None or type(watch.began) is not Begun:
+            return False
+        begun = begin_young(self.clock, explained_ns(watch), watch.born_ns, self.stale_ns)
+        if begun is None or watch.subject is not None:  # which the sampler makes at any time
+            return False
+        watch.began = begun
+        return True
 
     def _put_off(self, watch: ThreadWatch, now: int) -> None:
         """Look later, and hear of the loop of the calling thread later: it holds nothing yet."""

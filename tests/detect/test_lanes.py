@@ -410,6 +410,34 @@ class TestLoops:
         assert again.turns > 0
 
     @BOTH
+    def test_one_that_comes_round_before_anybody_has_looked(
+        self, bench: Bench, loops: list[Any], way: str
+    ) -> None:
+        """It begins anew, as long as it counts as young; nothing is made of it but that."""
+        setter = bench.setter(way)
+
+        def run() -> None:
+            setter(loops[0])
+            watch = bench.watch.threads[threading.get_ident()]
+            first: Begun = watch.began
+            watch.explained_ns = 7
+            bench.lag.come_round(watch, first.wall_ns)
+            again: Begun = watch.began
+            assert again.wall_ns > first.wall_ns == again.born_ns
+            assert again.explained_ns == 7
+            assert again.turns > 0
+            assert watch.subject is None
+            while time.thread_time_ns() < YOUNG_NS:
+                pass
+            bench.lag.stale_ns = 0
+            bench.lag.come_round(watch, first.wall_ns)
+            assert watch.began is None
+            assert watch.subject is not None
+            setter(None)
+
+        in_thread(run)
+
+    @BOTH
     def test_one_that_is_looked_at(self, bench: Bench, loops: list[Any], way: str) -> None:
         """What was made of it stays, for its next loop."""
         setter = bench.setter(way)

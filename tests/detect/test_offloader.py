@@ -311,7 +311,7 @@ def test_while_it_runs_and_after(tmp_path: Path, way: str) -> None:
     given = bench.known(look)
     state, pool = in_thread(given)
     nothing = dict.fromkeys(("call", "below", "subject", "rested", "loop", "poller"))
-    counts = {"explained_ns": 0, "renew_ns": 0, "busy": False, "parked": False}
+    counts = {"born_ns": 0, "explained_ns": 0, "renew_ns": 0, "busy": False, "parked": False}
     assert state == {**nothing, **counts, "sink": look, "work": look, "began": Clocks}
     assert (pool["running"], pool["calls"], len(pool["waiting"])) == (1, 2, 1)
     assert not bench.watch.threads

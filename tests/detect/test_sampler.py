@@ -211,6 +211,8 @@ def test_who_wakes_in_time_is_not_asked_for_its_queue(monkeypatch: pytest.Monkey
 
 @NEEDS_C
 class TestAlarmInC:
+    rang_ns: int
+
     def test_it_says_how_often_its_thread_has_slept(self) -> None:
         """What comes after is the wait for the GIL, and tells whether somebody held it."""
         alarm = in_c()
@@ -263,6 +265,48 @@ class TestAlarmInC:
         waiting.join()
         made.set(1_000_000)
         assert made.postponed_ns == 0
+
+    @pytest.mark.parametrize("less", [0, MS], ids=["a tick", "less"])
+    def test_its_thread_need_not_wake_each_time_that_it_was_put_off(self, less: int) -> None:
+        """Put off for a tick it wakes every other one, and is not late for that."""
+        made, rung = self.put_off_alarm(tick := 60 * MS)
+        began = time.monotonic_ns()
+        made.set(tick - less)
+        rung.join(10)
+        took = self.rang_ns - began
+        assert took >= tick - less + made.postponed_ns
+        assert made.postponed_ns == 0 if less else made.postponed_ns > tick // 2
+
+    def test_it_can_be_put_off_until_its_thread_wakes(self) -> None:
+        """A loop that comes round after more than a tick wakes nobody."""
+        made, rung = self.put_off_alarm(tick := 50 * MS)
+        last = 0
+        for _ in range(5):
+            due = time.monotonic_ns() + tick
+            while time.monotonic_ns() < due + MS:
+                time.sleep(0.001)
+            if not rung.is_alive():
+                break  # too busy a machine to put it off in time
+            last = time.monotonic_ns()
+            made.set(tick)
+        rung.join(10)
+        assert self.rang_ns < last or self.rang_ns >= last + tick
+
+    def put_off_alarm(self, tick: int) -> tuple[Any, threading.Thread]:
+        """Return an alarm for one loop that holds on, put off just now, and who waits for it."""
+        assert native.Alarm is not None
+        threads = native.Threads()
+        threads[threading.get_ident()] = ThreadWatch(Recorder())
+        made = native.Alarm(threads, tick)
+
+        def wait() -> None:
+            made.wait()
+            self.rang_ns = time.monotonic_ns()
+
+        waiting = threading.Thread(target=wait)
+        made.set(tick)
+        waiting.start()
+        return made, waiting
 
     def test_it_puts_itself_off_while_there_is_no_thread(self) -> None:
         """As between two tests."""
