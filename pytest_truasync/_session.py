@@ -208,11 +208,6 @@ class Session:
     def _to_travel(self, verdict: Verdict) -> Json:
         return {**verdict_to_json(verdict), "failed_late": self._failed_late}
 
-    @property
-    def test(self) -> str:
-        """The test that runs; empty for none."""
-        return self._test
-
     def end(self) -> None:
         """End the test."""
         self._test, self._permissions = "", ()

@@ -172,23 +172,22 @@ class Hooks:
         """Judge what was seen, and attach it to the report; setup is judged with the test."""
         report = yield
         when, outcome = report.when, report.outcome
-        test = self._session.test or item.nodeid  # which pytest puts together each time
         if outcome == "failed":
-            self.failed.add(test)
+            self.failed.add(item.nodeid)
         if when == "setup" and outcome == "passed":
             self._session.hold("setup")
             return report
         if hasattr(report, "wasxfail"):
-            self._session.expected.add(test)
+            self._session.expected.add(item.nodeid)
         travel, text = self._session.judge(when, ran=when == "call" and outcome != "skipped")
         if travel is not None:
             report.truasync = travel  # type: ignore[attr-defined]
         if text:
             _fail(report, text, item)
         if when == "call":
-            self._session.count(test)
-            if outcome == "passed":
-                self.failed.discard(test)  # it was run again
+            self._session.count(item.nodeid)
+            if self.failed and outcome == "passed":
+                self.failed.discard(item.nodeid)  # it was run again
         elif when == "teardown":
             self._session.end()
         return report

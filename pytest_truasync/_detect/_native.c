@@ -33,7 +33,7 @@
 static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro, *str_cr_code,
     *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking, *str_loops,
     *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback,
-    *str_stale_ns, *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch;
+    *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch, *str_youth_ns;
 
 static const struct {
     PyObject **place;
@@ -65,13 +65,13 @@ static const struct {
     {&str_renew_ns, "renew_ns"},
     {&str_sampler, "sampler"},
     {&str_source_traceback, "_source_traceback"},
-    {&str_stale_ns, "stale_ns"},
     {&str_sync_fn, "sync_fn"},
     {&str_task, "task"},
     {&str_test, "test"},
     {&str_tick_ns, "tick_ns"},
     {&str_track, "_track"},
     {&str_watch, "watch"},
+    {&str_youth_ns, "youth_ns"},
 };
 
 /* -- Slots: attributes that are read at each call that comes by, where they lie in the object */
@@ -92,7 +92,8 @@ typedef struct {
 #define OFFLOADED "Offloaded"
 #define POOL "Pool"
 
-static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, born_ns = {WATCH, "born_ns"}, busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
+static Slot began = {WATCH, "began"}, below = {WATCH, "below"}, born_ns = {WATCH, "born_ns"},
+            busy = {WATCH, "busy"}, call_now = {WATCH, "call"},
             explained_ns = {WATCH, "explained_ns"}, loop_now = {WATCH, "loop"},
             poller = {WATCH, "poller"}, renew_ns = {WATCH, "renew_ns"}, rested = {WATCH, "rested"},
             subject_now = {WATCH, "subject"}, work = {WATCH, "work"};
@@ -126,7 +127,8 @@ static Slot *const slots_read[] = {
     &handed_at, &handed_near, &last_said, &loops_own, &work_called, &work_explained_ns, &work_function,
     &work_groups, &work_handover, &work_hosted, &work_noted, &work_number, &work_permission, &work_pool, &work_site,
     &work_submitted_ns, &work_since, &work_test, &work_told, &work_touched, &given_function, &given_once,
-    &given_runner, &given_work, &pool_calls, &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued, &pool_most_running, &pool_permission,
+    &given_runner, &given_work, &pool_calls, &pool_capacity, &pool_key, &pool_longest_ns, &pool_most_queued,
+    &pool_most_running, &pool_permission,
     &pool_running, &pool_site, &pool_total_ns, &pool_waiting, &sink, &stands_for,
 };
 
@@ -1443,26 +1445,11 @@ typedef struct {
     int64_t due;   /* when it is to ring; NEVER until it is set. What is due cannot be put off */
     int64_t until; /* for how long its thread sleeps; -1 while it is awake */
     long switches; /* how often its thread had gone to sleep when it rang last */
-    Threads *threads;  /* while all of them are parked it puts itself off; NULL: it does not */
+    Threads *threads;  /* while all of them are parked, or there is none, it puts itself off; NULL: it does not */
     int64_t tick;      /* for so long each time */
-    int coarse;        /* it was put off for a tick: its thread wakes every other one, to see that it was so again */
     int spared;        /* how often it has done so since it was set */
     int64_t postponed; /* for how long in all, since it was set */
 } Alarm;
-
-/* Return when its thread is to wake, at the latest. */
-static int64_t
-wakes_at(const Alarm *alarm)
-{
-    return alarm->coarse && alarm->due != NEVER ? alarm->due + alarm->tick : alarm->due;
-}
-
-/* Tell whether it may still be put off: it is not due, or its thread is not to know yet. */
-static int
-is_ahead(const Alarm *alarm, int64_t now)
-{
-    return alarm->due > now || (alarm->coarse && alarm->until > now);
-}
 
 /* Move the time when it is to ring. */
 static void
@@ -1470,17 +1457,15 @@ move_alarm(Alarm *alarm, int64_t pause_ns)
 {
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
-    if (is_ahead(alarm, now)) {
+    if (alarm->due > now) {
         alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
         alarm->spared = 0;
-        alarm->coarse = pause_ns == alarm->tick;
     }
     if (pause_ns <= 0) {
         alarm->spared = MOST_SPARED; /* its thread is called, whoever is parked */
-        alarm->coarse = 0;
     }
     alarm->postponed = 0; /* also of what is due: who set it plans anew */
-    if (wakes_at(alarm) < alarm->until) {
+    if (alarm->due < alarm->until) {
         pthread_cond_signal(&alarm->moved);
     }
     pthread_mutex_unlock(&alarm->mutex);
@@ -1495,11 +1480,10 @@ push_alarm(Alarm *alarm, int64_t pause_ns)
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
     int set = alarm->due != NEVER;
-    if (set && is_ahead(alarm, now) && now + pause_ns > alarm->due) {
+    if (set && alarm->due > now && now + pause_ns > alarm->due) {
         alarm->postponed += now + pause_ns - alarm->due;
         alarm->due = now + pause_ns;
         alarm->spared = 0;
-        alarm->coarse = pause_ns == alarm->tick;
     }
     pthread_mutex_unlock(&alarm->mutex);
     return set;
@@ -1518,8 +1502,8 @@ alarm_set(Alarm *alarm, PyObject *pause)
     Py_RETURN_NONE;
 }
 
-/* Tell whether nobody need look, for now: all threads are parked, or there is none. Without the GIL, so that it may be wrong for a moment:
-   of a thread that has just come back there is something to see a tick later. */
+/* Tell whether nobody need look, for now: all threads are parked, or there is none. Without the GIL, so that it may be
+   wrong for a moment: of a thread that has just come back there is something to see a tick later. */
 static int
 can_be_spared(Alarm *alarm)
 {
@@ -1532,27 +1516,19 @@ static PyObject *
 alarm_wait(Alarm *alarm, PyObject *unused)
 {
     struct rusage usage;
-    int64_t until = -1;
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&alarm->mutex);
     for (;;) {
         int64_t now = monotonic_ns();
         if (alarm->due <= now) {
             if (!can_be_spared(alarm)) {
-                if (alarm->coarse && until > alarm->due && until <= now) {
-                    alarm->postponed += until - alarm->due; /* it was not to wake before */
-                }
                 break;
             }
             alarm->spared++;
             alarm->postponed += now + alarm->tick - alarm->due;
             alarm->due = now + alarm->tick;
         }
-        until = alarm->due;
-        if (alarm->coarse && until < now + 2 * alarm->tick) {
-            until = now + 2 * alarm->tick;
-        }
-        alarm->until = until;
+        int64_t until = alarm->until = alarm->due;
         if (until == NEVER) {
             pthread_cond_wait(&alarm->moved, &alarm->mutex);
         }
@@ -1856,8 +1832,8 @@ lane_spawn(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *k
 }
 
 /* -- kind "loop", as `_running_loop_setter`: where a thread that nobody watches takes up a loop of the kind that it had
-   a moment ago, or one of asyncio's while it is young, and where it leaves one that nobody looks at; asks: what enters,
-   what leaves, `_Here`, the `Watch`, its threads, the tasks, how many of them are few, and what `enter_young` needs */
+   a moment ago, or one of asyncio's while it is young or was so a moment ago, and where it leaves one that nobody looks
+   at; asks: what enters, what leaves, `_Here`, the `Watch`, its threads, the tasks, how many of them are few, and what `enter_young` needs */
 
 enum { ENTER, LEAVE, HERE, WATCHES, LOOP_THREADS, TASKS, FEW, LOOP_TYPE, ROUND, PROTOTYPE, DEBUGGING_TOOL, BEGUN,
        YOUNG_NS, LOOP_ASKS };
@@ -1890,8 +1866,8 @@ time_to_go_on(Lane *lane, PyObject *subject, PyObject *steps, PyObject *loop)
 
 #ifdef __linux__
 
-/* Return the clocks of the calling thread, if it has only begun: `begin_young` in clocks.py; NULL without an error if
-   not. */
+/* Return the clocks of the calling thread, if it has only begun, or had so a moment ago: `begin_young` in clocks.py;
+   NULL without an error if not. */
 static PyObject *
 clocks_of_young(Lane *lane, PyObject *lag, PyObject *watch, long long *wall_ns)
 {
@@ -1902,8 +1878,8 @@ clocks_of_young(Lane *lane, PyObject *lag, PyObject *watch, long long *wall_ns)
         && pthread_getcpuclockid(pthread_self(), &cpu_clock) == 0) {
         long long now = *wall_ns = PyLong_AsLongLong(wall), was_born = PyLong_AsLongLong(born);
         int64_t cpu = time_of(CLOCK_THREAD_CPUTIME_ID);
-        if (cpu < PyLong_AsLongLong(ASK(lane, YOUNG_NS))
-            || (was_born != 0 && now - was_born < number_in(lag, str_stale_ns))) {
+        if (was_born == 0 ? cpu < PyLong_AsLongLong(ASK(lane, YOUNG_NS))
+                          : now - was_born < number_in(lag, str_youth_ns)) {
             int64_t process = time_of(CLOCK_PROCESS_CPUTIME_ID);
             PyObject *args = Py_BuildValue("((OLLOkiOl))", wall, (long long)cpu,
                                            (long long)process, explained,

@@ -74,5 +74,6 @@ def holders(dicts: list[dict[str, Any]], numbers: dict[int, Any], /) -> list[int
 def read_file(path: bytes, /) -> bytes: ...  # on Linux alone
 def open_high(path: bytes, lowest: int, /) -> int: ...  # on Linux alone
 def read_queue(file: int, /) -> tuple[int, int] | None: ...  # on Linux alone
+def turns() -> int: ...  # on Linux alone
 def thread_clocks() -> tuple[int, int, int, int]: ...  # on Linux alone
 def has_ours(trace: list[Any], not_ours: dict[str, bool], /) -> bool: ...

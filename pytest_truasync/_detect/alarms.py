@@ -112,7 +112,7 @@ def alarm(
 
     Args:
         clock: nanoseconds.
-        threads: while all of these wait for events the alarm may put itself off.
+        threads: while all of these wait for events, or there is none, the alarm may put itself off.
         tick_ns: for so long each time.
     """
     if native.Alarm is not None:

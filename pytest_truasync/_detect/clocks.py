@@ -101,9 +101,9 @@ class Begun(NamedTuple):
     native: int
     cpu_clock: int
     born_ns: int
-    """When it had stood in no queue for a processor."""
+    """When it had stood in no queue for a processor: a moment ago."""
     turns: int
-    """How often it got one; 0 where nobody has asked."""
+    """How often it has got one since; 0 where nobody has asked."""
 
 
 class Held(NamedTuple):
@@ -165,21 +165,21 @@ def held(
 
 
 def begin_young(
-    clock: Callable[[], int], explained_ns: int, born_ns: int, stale_ns: int
+    clock: Callable[[], int], explained_ns: int, born_ns: int, youth_ns: int
 ) -> Begun | None:
     """Return the clocks of the calling thread, if it has only begun: see `read_all`.
 
     Args:
         clock: nanoseconds.
         explained_ns: time that the calls handed over before took.
-        born_ns: when it was here before and had only begun; 0 if it was not.
-        stale_ns: for so long it counts as such.
+        born_ns: when it was here first, and had only begun; 0 if it was not.
+        youth_ns: for so long it counts as such, whatever it has done.
     """
     cpu_clock = own_cpu_clock()
     if cpu_clock is None or originals.thread_time_ns is None:
         return None
     cpu, wall = originals.thread_time_ns(), clock()
-    if cpu >= YOUNG_NS and not (born_ns and wall - born_ns < stale_ns):
+    if wall - born_ns >= youth_ns if born_ns else cpu >= YOUNG_NS:
         return None
     process = originals.process_time_ns()
     turns = turns_here() if born_ns else 0
@@ -233,20 +233,17 @@ class ThreadClocks:
     def read_all(self, stale_ns: int) -> Reading:
         """Return the clocks now, with a time in the queue that is not older than *stale_ns*.
 
-        Called in the thread itself, which knows its turns without a file. At first, one that has
-        only begun is taken to have stood in no queue: the system makes the file that tells so when
-        it is opened, which takes longer than all else of a short loop. If it did stand there, or
-        does before it is asked again, the next reading counts that to the queue as well, so that a
-        first step that waited may be taken to have waited for less.
+        Called in the thread itself. At first, one that has only begun is taken to have stood in no
+        queue: the system makes the file that tells so when it is opened, which takes longer than
+        all else of a short loop. If it did stand there, the next reading counts that to the queue
+        as well, so that a first step that waited may be taken to have waited for less.
         """
         reading = self.read()
         if self._queue_ns < 0 and 0 <= reading.cpu_ns < YOUNG_NS and has_queue():
             self._queue, self._queue_ns = (0, 0), reading.wall_ns
             return Reading(*reading[:3], *self._queue)
         if 0 <= reading.wall_ns - self._queue_ns < stale_ns:
-            if self._queue[0] >= 0:
-                self._queue = (self._queue[0], turns_here())
-            return Reading(*reading[:3], *self._queue)
+            return reading
         return self.with_queue(reading)
 
     def with_queue(self, reading: Reading) -> Reading:
@@ -273,7 +270,6 @@ class Wakes:
     def __init__(self) -> None:
         self._thread = native_id()
         self._delay_ns = 0  # the thread is new and has not stood in the queue
-        self._unread_ns = 0
         self._switches = 0
         self._slept = 0
 
@@ -289,13 +285,7 @@ class Wakes:
             self._slept = self._switches - (before if woken_at is None else woken_at - 1)
 
     def why(self, late_ns: int) -> Waking:
-        """Return why the calling thread woke so much too late; call it after each `note`.
-
-        Who woke in time stood in no queue for longer than he is late.
-        """
-        if late_ns < PROMPT_NS and self._unread_ns + late_ns < PROMPT_NS:
-            self._unread_ns += late_ns
-            return Waking()
+        """Return why the calling thread woke so much too late; call it after each `note`."""
         delayed = self.count_queue()
         prompt = late_ns - (delayed or 0) < PROMPT_NS
         if late_ns <= LATE_NS or originals.thread_usage is None:
@@ -306,7 +296,6 @@ class Wakes:
     def count_queue(self) -> int | None:
         """Return how long the thread stood in the queue since this was asked last, if known."""
         before, self._delay_ns = self._delay_ns, queue_of(self._thread)[0]
-        self._unread_ns = 0
         return self._delay_ns - before if self._delay_ns >= 0 else None
 
 

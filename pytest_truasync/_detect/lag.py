@@ -101,8 +101,8 @@ class LagProbe:
         )
         self.fresh_ns = self.tick_ns // 2
         """The clocks of a thread that were read so lately are as good as new."""
-        self.stale_ns = self.tick_ns * 5
-        """That it stood in the queue for a processor since then is held to be of later."""
+        self.youth_ns = self.tick_ns * 5 // 2
+        """For so long a thread that had only begun counts as young: it stood in no queue."""
         self.renew_ns = self.tick_ns * 3 // 4
         """A loop of asyncio's that comes round says so no more often than this. Others do twice as
         often, and are looked at twice as soon: nobody knows when their steps began."""
@@ -194,7 +194,7 @@ class LagProbe:
             known: Subject | None = watch.rested
             debugged = _is_debugged()
             if known is None and not debugged and not needs_caller(loop):
-                begun = begin_young(self.clock, watch.explained_ns, watch.born_ns, self.stale_ns)
+                begun = begin_young(self.clock, watch.explained_ns, watch.born_ns, self.youth_ns)
                 if begun is not None:
                     watch.began = begun
                     watch.born_ns = begun.born_ns
@@ -202,12 +202,12 @@ class LagProbe:
                     self._put_off(watch, begun.wall_ns)
                     return
             if known is None or not known.begin_again(
-                loop, watch.explained_ns, self.stale_ns, debugged=debugged
+                loop, watch.explained_ns, self.tick_ns, debugged=debugged
             ):
                 clocks = self._clocks_here()
                 steps = StepReader(loop, originals.getframe(2))
                 known = watch.rested = Subject(
-                    clocks, steps, clocks.read_all(self.stale_ns), debugged=debugged
+                    clocks, steps, clocks.read_all(self.tick_ns), debugged=debugged
                 )
             watch.subject = known
             self.sampler.start()
@@ -262,11 +262,11 @@ class LagProbe:
         if subject.stay is None:
             subject.resumed_ns = self.clock()
             if subject.resumed_ns - subject.last.wall_ns > self.fresh_ns:
-                subject.last = subject.clocks.read_all(self.stale_ns)
+                subject.last = subject.clocks.read_all(self.tick_ns)
         elif originals.acquire(self._mutex, True, 1):
             try:
                 self._conclude(watch, subject)
-                subject.last = subject.clocks.read_all(self.stale_ns)
+                subject.last = subject.clocks.read_all(self.tick_ns)
             except Exception as error:  # noqa: BLE001 - never the user's problem
                 self._fail(error)
             finally:
@@ -278,6 +278,8 @@ class LagProbe:
         So there is nothing to see of it for a while, nor of the others if they wait for events.
         """
         if self._begins_anew(watch):
+            if self.sampler.asleep:
+                self.sampler.start()
             self._put_off(watch, now)
             return
         subject = self._subject_of(watch)
@@ -293,8 +295,14 @@ class LagProbe:
         """Take the clocks of a thread that nobody has looked at yet as if its loop began now."""
         if self._off or watch.subject is not None or type(watch.began) is not Begun:
             return False
-        begun = begin_young(self.clock, explained_ns(watch), watch.born_ns, self.stale_ns)
-        if begun is None or watch.subject is not None:  # which the sampler makes at any time
+        try:
+            begun = begin_young(self.clock, explained_ns(watch), watch.born_ns, self.youth_ns)
+        except Exception as error:  # noqa: BLE001 - never the user's problem
+            self._fail(error)
+            return False
+        # The sampler may have made its subject meanwhile, and does not from here on: nothing is
+        # called.
+        if begun is None or watch.subject is not None:
             return False
         watch.began = begun
         return True

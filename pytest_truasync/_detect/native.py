@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "a8a3fb20d380b395"
+SOURCE: Final = "6af244c527a2fd22"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]

@@ -45,7 +45,8 @@ class Sampler:
         resting: called when there is none: whoever comes back is to call `start`.
         tick_ns: time from one look to the next.
         clock: nanoseconds.
-        threads: those that are looked at; while all of them are parked, none is wanted.
+        threads: those that are looked at; while all of them are parked, or there is none, the alarm
+            may put itself off.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_truasync._detect import alarms, clocks, native, originals, sampler
+from pytest_truasync._detect import alarms, native, originals, sampler
 from pytest_truasync._detect.alarms import Alarm, Bell
 from pytest_truasync._detect.clocks import Wakes, Waking
 from pytest_truasync._detect.recorder import Recorder, ThreadWatch
@@ -190,29 +190,8 @@ def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> N
     assert told[0] < 50
 
 
-def test_who_wakes_in_time_is_not_asked_for_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until all its lateness together could be what the next waking is judged by."""
-    asked = []
-
-    def queue_of(native: int) -> tuple[int, int]:
-        asked.append(native)
-        return (len(asked) * 8 * MS, 1)
-
-    monkeypatch.setattr(clocks, "queue_of", queue_of)
-    wakes = Wakes()
-    assert [wakes.why(700_000), wakes.why(700_000)] == [Waking(), Waking()]
-    assert not asked
-    assert wakes.why(700_000).prompt
-    assert len(asked) == 1
-    assert wakes.why(9 * MS).prompt  # 8 of them in the queue
-    assert not wakes.why(20 * MS).prompt
-    assert len(asked) == 3
-
-
 @NEEDS_C
 class TestAlarmInC:
-    rang_ns: int
-
     def test_it_says_how_often_its_thread_has_slept(self) -> None:
         """What comes after is the wait for the GIL, and tells whether somebody held it."""
         alarm = in_c()
@@ -265,48 +244,6 @@ class TestAlarmInC:
         waiting.join()
         made.set(1_000_000)
         assert made.postponed_ns == 0
-
-    @pytest.mark.parametrize("less", [0, MS], ids=["a tick", "less"])
-    def test_its_thread_need_not_wake_each_time_that_it_was_put_off(self, less: int) -> None:
-        """Put off for a tick it wakes every other one, and is not late for that."""
-        made, rung = self.put_off_alarm(tick := 60 * MS)
-        began = time.monotonic_ns()
-        made.set(tick - less)
-        rung.join(10)
-        took = self.rang_ns - began
-        assert took >= tick - less + made.postponed_ns
-        assert made.postponed_ns == 0 if less else made.postponed_ns > tick // 2
-
-    def test_it_can_be_put_off_until_its_thread_wakes(self) -> None:
-        """A loop that comes round after more than a tick wakes nobody."""
-        made, rung = self.put_off_alarm(tick := 50 * MS)
-        last = 0
-        for _ in range(5):
-            due = time.monotonic_ns() + tick
-            while time.monotonic_ns() < due + MS:
-                time.sleep(0.001)
-            if not rung.is_alive():
-                break  # too busy a machine to put it off in time
-            last = time.monotonic_ns()
-            made.set(tick)
-        rung.join(10)
-        assert self.rang_ns < last or self.rang_ns >= last + tick
-
-    def put_off_alarm(self, tick: int) -> tuple[Any, threading.Thread]:
-        """Return an alarm for one loop that holds on, put off just now, and who waits for it."""
-        assert native.Alarm is not None
-        threads = native.Threads()
-        threads[threading.get_ident()] = ThreadWatch(Recorder())
-        made = native.Alarm(threads, tick)
-
-        def wait() -> None:
-            made.wait()
-            self.rang_ns = time.monotonic_ns()
-
-        waiting = threading.Thread(target=wait)
-        made.set(tick)
-        waiting.start()
-        return made, waiting
 
     def test_it_puts_itself_off_while_there_is_no_thread(self) -> None:
         """As between two tests."""
