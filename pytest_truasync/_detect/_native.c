@@ -1833,7 +1833,8 @@ lane_spawn(PyObject *function, PyObject *const *args, size_t nargsf, PyObject *k
 
 /* -- kind "loop", as `_running_loop_setter`: where a thread that nobody watches takes up a loop of the kind that it had
    a moment ago, or one of asyncio's while it is young or was so a moment ago, and where it leaves one that nobody looks
-   at; asks: what enters, what leaves, `_Here`, the `Watch`, its threads, the tasks, how many of them are few, and what `enter_young` needs */
+   at; asks: what enters, what leaves, `_Here`, the `Watch`, its threads, the tasks, how many of them are few, and what
+   `enter_young` needs */
 
 enum { ENTER, LEAVE, HERE, WATCHES, LOOP_THREADS, TASKS, FEW, LOOP_TYPE, ROUND, PROTOTYPE, DEBUGGING_TOOL, BEGUN,
        YOUNG_NS, LOOP_ASKS };

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "6af244c527a2fd22"
+SOURCE: Final = "30f16c44806d51ed"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]
