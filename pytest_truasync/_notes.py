@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pytest_truasync._detect import native
 from pytest_truasync._model import CallSite, Observation, Phase, PoolUse, Verdict, Violation
 from pytest_truasync._verdict import Policy, judge_alone, with_violations
 
@@ -57,6 +58,7 @@ class NoteBook:
                 tally = tallies.get(note)
                 if tally is None:
                     tally = tallies[note] = _Tally()
+                    native.set_apart((tally,))
                 tally.count += count
                 tally.total_ns += total_ns
                 if longest_ns > tally.longest_ns:
@@ -70,7 +72,8 @@ class NoteBook:
         """Take in how full pools were in one test."""
         for use in pools:
             known = self._pools.get(use.key)
-            self._pools[use.key] = use if known is None else known.merge(use)
+            use = self._pools[use.key] = use if known is None else known.merge(use)
+            native.set_apart((use,))
 
     @property
     def pools(self) -> tuple[PoolUse, ...]:

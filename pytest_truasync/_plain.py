@@ -7,11 +7,19 @@ is kept (`PYTHONDONTWRITEBYTECODE`, a read-only image) each start would compile 
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
 
 _REWRITER = "_pytest.assertion.rewrite"
+
+_OTHERS: Final = (
+    *("asyncio", "concurrent.futures.thread", "contextvars", "platform", "resource", "sysconfig"),
+    *("_interpreters", "_xxsubinterpreters"),
+)
+"""What a start imports that is not ours."""
 
 
 @contextmanager
@@ -28,12 +36,26 @@ def plain_imports() -> Iterator[None]:
 
 
 @contextmanager
-def no_collections() -> Iterator[None]:
-    """Put off garbage collections: what is made meanwhile stays, and is looked at ten times."""
+def for_good() -> Iterator[Callable[[], None]]:
+    """Put off garbage collections, and give what sets all that was made meanwhile apart from them.
+
+    It stays to the end of the run. To visit it would make the collections of the user's own objects
+    longer: these are several thousand, where a suite has a hundred thousand. See `native`.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
-        yield
+        for name in _OTHERS:
+            with suppress(ImportError):
+                importlib.import_module(name)
+        known = len(gc.get_objects(generation=0))
+
+        def keep() -> None:
+            from pytest_truasync._detect import native  # the heavy part, which was asked for
+
+            native.set_apart(gc.get_objects(generation=0)[known:])  # the youngest are the last
+
+        yield keep
     finally:
         if was_on:
             gc.enable()

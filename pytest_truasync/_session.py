@@ -136,6 +136,7 @@ class Session:
         if self._opened:
             self._opened = False
             _allow.root = self._outer_root
+            native.give_back()
 
     def header(self) -> str:
         """Return the line for the head of the run."""
@@ -306,6 +307,7 @@ class Session:
 
     def _add(self, verdict: Verdict) -> None:
         self._verdicts.append(verdict)
+        native.set_apart((verdict,))
         if len(self._verdicts) >= 256:  # merged as they come, a long run stays small
             self._verdicts = [merge(self._verdicts)]
 

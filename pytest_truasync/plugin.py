@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_truasync._plain import no_collections, plain_imports
+from pytest_truasync._plain import for_good, plain_imports
 
 with plain_imports():
     from pytest_truasync import _options
@@ -28,18 +28,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Open the probes before any code of the user's is imported."""
-    settings = _settings_of(_EarlyConfig(early_config))
-    if not settings or not settings.enabled or settings.show_rules or settings.explain:
+    known: Any = _EarlyConfig(early_config)
+    if not _options.is_asked(known):
         return
-    given = early_config.known_args_namespace
-    here = bool(os.environ.get("PYTEST_XDIST_WORKER")) or not getattr(given, "numprocesses", None)
-    with no_collections():
+    with for_good() as keep:
+        settings = _settings_of(known)
+        if not settings or not settings.enabled or settings.show_rules or settings.explain:
+            return
+        given = early_config.known_args_namespace
+        here = bool(os.environ.get("PYTEST_XDIST_WORKER")) or not getattr(
+            given, "numprocesses", None
+        )
         with plain_imports():  # the heavy part, only when it is asked for
             from pytest_truasync._session import Session
         session = Session(settings, early_config.rootpath, watch=here)
         early_config.stash[_SESSION] = session
         early_config.add_cleanup(session.close)
         session.open()
+        keep()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2952,6 +2952,103 @@ has_ours(PyObject *unused, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_FALSE;
 }
 
+/* -- what lives as long as the run, apart from what the garbage collector visits: each full collection would be dearer
+   for it. As `gc.freeze` does, but for our own objects alone, it stands in a list of its own until it dies or is given
+   back; the collector takes what it refers to for alive. */
+
+#if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
+#define HAS_APART
+
+typedef struct Link { /* `PyGC_Head`, which stands before each object that the collector can know */
+    uintptr_t next;
+    uintptr_t prev; /* its two lowest bits are flags */
+} Link;
+
+#define LINK_FLAGS ((uintptr_t)3)
+#define LINK_OF(object) ((Link *)(object) - 1)
+#define AFTER(link) ((Link *)(link)->next)
+#define BEFORE(link) ((Link *)((link)->prev & ~LINK_FLAGS))
+#define DEEPEST_TUPLE 10
+
+static Link apart = {(uintptr_t)&apart, (uintptr_t)&apart}; /* a ring */
+
+static void
+join_links(Link *before, Link *after)
+{
+    before->next = (uintptr_t)after;
+    after->prev = (after->prev & LINK_FLAGS) | (uintptr_t)before;
+}
+
+/* Tell whether a link is what it is taken for: part of a list, and empty as soon as its object is untracked. */
+static int
+knows_links(void)
+{
+    PyObject *object = PyList_New(0);
+    if (object == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    Link *link = LINK_OF(object);
+    int known = PyObject_GC_IsTracked(object) && AFTER(link) != NULL && BEFORE(link) != NULL
+                && BEFORE(AFTER(link)) == link && AFTER(BEFORE(link)) == link;
+    PyObject_GC_UnTrack(object);
+    known = known && AFTER(link) == NULL && BEFORE(link) == NULL;
+    Py_DECREF(object);
+    return known;
+}
+
+static void
+put_apart(PyObject *object, int depth)
+{
+    if (PyObject_IS_GC(object) && PyObject_GC_IsTracked(object)) {
+        Link *link = LINK_OF(object);
+        join_links(BEFORE(link), AFTER(link));
+        join_links(BEFORE(&apart), link);
+        join_links(link, &apart);
+    }
+    if (PyTuple_Check(object) && depth < DEEPEST_TUPLE) {
+        for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(object); each++) {
+            PyObject *item = PyTuple_GET_ITEM(object, each);
+            if (item != NULL && PyTuple_Check(item)) {
+                put_apart(item, depth + 1);
+            }
+        }
+    }
+}
+
+/* set_apart(objects): these, and the tuples in those that are tuples */
+static PyObject *
+set_apart(PyObject *unused, PyObject *objects)
+{
+    if (!PyList_CheckExact(objects) && !PyTuple_CheckExact(objects)) {
+        PyErr_SetString(PyExc_TypeError, "set_apart(objects: list or tuple)");
+        return NULL;
+    }
+    for (Py_ssize_t each = 0; each < PySequence_Fast_GET_SIZE(objects); each++) {
+        put_apart(PySequence_Fast_GET_ITEM(objects, each), 0);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+give_back(PyObject *unused, PyObject *nothing)
+{
+    while (AFTER(&apart) != &apart) {
+        PyObject *object = (PyObject *)(AFTER(&apart) + 1);
+        PyObject_GC_UnTrack(object);
+        PyObject_GC_Track(object);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef apart_functions[] = {
+    {"set_apart", set_apart, METH_O, "Let the garbage collector not visit these objects."},
+    {"give_back", give_back, METH_NOARGS, "Let it visit all of them again."},
+    {NULL},
+};
+
+#endif
+
 static PyMethodDef functions[] = {
     {"has_ours", (PyCFunction)(void (*)(void))has_ours, METH_FASTCALL,
      "Tell whether a line of a traceback is ours."},
@@ -3019,6 +3116,11 @@ fill(PyObject *module)
         }
         Py_DECREF(type);
     }
+#ifdef HAS_APART
+    if (knows_links() && PyModule_AddFunctions(module, apart_functions) < 0) {
+        return -1;
+    }
+#endif
     return PyModule_AddStringConstant(module, "SOURCE", SOURCE);
 }
 

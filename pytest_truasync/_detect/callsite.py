@@ -258,7 +258,8 @@ class FrameReader:
         if len(self.sites) >= _MOST_SITES:
             self.sites.clear()
         site = self._site(code, line or code.co_firstlineno)
-        self.sites[key] = (code, site)
+        known = self.sites[key] = (code, site)
+        native.set_apart((known,))
         return site
 
     def site_of(self, function: Any) -> CallSite | None:
@@ -288,6 +289,7 @@ class FrameReader:
             if len(self._chains) >= _MOST_CHAINS:
                 self._chains.clear()
             known = self._chains[key] = (self.codes(frame), self.chain(frame))
+            native.set_apart((known, known[0]))
         return known[1]
 
     def chain(self, frame: FrameType) -> tuple[CallSite, ...]:

@@ -52,6 +52,7 @@ from pytest_truasync._detect.standins import can_tell_unraisable, without_us
 from pytest_truasync._model import PERMISSION, CallSite, Phase, PoolUse
 
 _MOST_POOLS: Final = 200
+_FEW_POOLS: Final = 30
 _MOST_HANDOVERS: Final = 20_000
 _RAW_THREAD: Final = "_thread.start_new_thread"
 """A thread without a `threading.Thread`: the interpreter itself tells of its exceptions."""
@@ -162,6 +163,8 @@ class OffloadProbe:
         self._pool_of: dict[int, tuple[weakref.ref[Any], Pool]] = {}
         """Number of an executor or limiter → itself and its pool. A WeakKeyDictionary would make a
         reference for each question."""
+        self._many_pools = _FEW_POOLS
+        """So many may not all be of executors that are still there."""
         self._handovers: dict[tuple[Any, ...], Handover] = {}
         self._bridged: weakref.WeakSet[Any] = weakref.WeakSet()
         self._numbers = itertools.count()
@@ -465,8 +468,9 @@ class OffloadProbe:
         return known[1] if known is not None and known[0]() is owner else None
 
     def _new_pool(self, owner: Any, key: str, name: str, capacity: int) -> Pool:
-        if len(self._pool_of) >= _MOST_POOLS:
+        if len(self._pool_of) >= self._many_pools:
             self._pool_of = {n: one for n, one in self._pool_of.items() if one[0]() is not None}
+            self._many_pools = max(_FEW_POOLS, 2 * len(self._pool_of))
         pool = Pool(key, name, capacity)
         self._pool_of[id(owner)] = (weakref.ref(owner), pool)
         return pool

@@ -24,7 +24,7 @@ from pytest_truasync._model import CallSite
 Origin = tuple[ref[Any], CodeType, int]
 """A task, and the user's line that made it: code and instruction."""
 
-_FEW_TASKS: Final = 1_000
+_FEW_TASKS: Final = 200
 _loop_type: Final[Any] = asyncio.base_events.BaseEventLoop
 _ENDINGS: Final[tuple[CodeType, ...]] = (
     _loop_type.shutdown_asyncgens.__code__,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "30f16c44806d51ed"
+SOURCE: Final = "47ada1c0ef200f6f"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]
@@ -49,6 +49,12 @@ Offloader: Final = cast("type[_native.Offloader] | None", getattr(_loaded, "Offl
 """On Linux alone, see `OffloadProbe`."""
 Alarm: Final = cast("type[_native.Alarm] | None", getattr(_loaded, "Alarm", None))
 """On Linux alone, see `alarms.py`."""
+set_apart: Final[Callable[[list[Any] | tuple[Any, ...]], None]] = getattr(
+    _loaded, "set_apart", lambda _: None
+)
+"""Says that these objects, and the tuples in tuples, live as long as the run: a garbage collection
+does not visit them until `give_back`, or they die. On CPython up to 3.13."""
+give_back: Final[Callable[[], None]] = getattr(_loaded, "give_back", lambda: None)
 make_twin: Final = cast("Callable[..., Any] | None", getattr(_loaded, "make_twin", None))
 set_on_type: Final = cast("Callable[..., None] | None", getattr(_loaded, "set_on_type", None))
 """Both as in `by_address.py`."""

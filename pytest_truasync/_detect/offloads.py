@@ -73,10 +73,11 @@ class Handover:
         self.fallback = fallback
         self.chain = chain
         self.loops_own = loops_own
-        self.notes: dict[tuple[Any, ...], Note] = {}
-        """What was said of such work, by what else tells it apart."""
+        self.notes: dict[tuple[Any, ...], tuple[tuple[Any, ...], Note]] = {}
+        """What was said of such work, with what else tells it apart."""
         self.last: tuple[tuple[Any, ...], Note] | None = None
-        """What was said last, and of what; most often it is said again."""
+        """What was said last; most often it is said again."""
+        native.set_apart((self, codes, chain))
 
 
 class Offload:
@@ -616,13 +617,15 @@ class OffloadJudge:
         last = handover.last
         if last is not None and last[0] == key:  # of the same objects, so no text is compared
             return last[1]
-        note = handover.notes.get(key)
-        if note is None:
+        known = handover.notes.get(key)
+        if known is None:
             note = Note(self._observation(work, _WORKED, name, name, site=site, detail=text))
+            known = (key, note)
             if len(handover.notes) < _MOST_NOTES:
-                handover.notes[key] = note
-        handover.last = (key, note)
-        return note
+                handover.notes[key] = known
+            native.set_apart((known, note, note.seen, handover.notes))
+        handover.last = known
+        return known[1]
 
     def _unseen(self, work: Offload, before: Clocks | None, wall_ns: int) -> int:
         """Return the wall time that nothing explains, 0 if there is none to speak of.
