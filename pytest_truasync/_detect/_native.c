@@ -14,7 +14,9 @@
 #ifdef __linux__
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #endif
@@ -275,7 +277,26 @@ typedef struct {
     PyDictObject dict;
     uint64_t version;  /* of all such dicts together, anew with each change */
     Py_ssize_t parked; /* how many of these threads wait for the events of their loops, in `park` */
+    void *resting;     /* the alarm that rests while there is nothing to see of any of them, or NULL */
 } Threads;
+
+#ifdef __linux__
+
+static void stir_alarm(Threads *threads);
+
+/* To be called when there may be something to see again: after what the alarm goes by has changed. */
+static inline void
+stir(Threads *threads)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* it says that it rests, then looks, without the GIL */
+    if (__atomic_load_n(&threads->resting, __ATOMIC_RELAXED) != NULL) {
+        stir_alarm(threads);
+    }
+}
+
+#else
+#define stir(threads) ((void)0)
+#endif
 
 static uint64_t versions; /* guarded by the GIL, as all below */
 
@@ -318,7 +339,11 @@ static int
 threads_set(PyObject *threads, PyObject *key, PyObject *value)
 {
     changed(threads);
-    return PyDict_Type.tp_as_mapping->mp_ass_subscript(threads, key, value);
+    int failed = PyDict_Type.tp_as_mapping->mp_ass_subscript(threads, key, value);
+    if (value != NULL) {
+        stir((Threads *)threads);
+    }
+    return failed;
 }
 
 /* Not by its type: another import of this module has made another one. */
@@ -711,6 +736,7 @@ park(Gate *gate, PyObject *watch, PyObject *const *args, size_t nargsf)
     ((Threads *)gate->threads)->parked++;
     PyObject *result = pass(gate, args, nargsf, NULL);
     ((Threads *)gate->threads)->parked--;
+    stir((Threads *)gate->threads);
     PyObject *type, *error, *traceback, *now;
     PyErr_Fetch(&type, &error, &traceback);
     int failed = PyObject_SetAttr(watch, str_parked, Py_False) < 0;
@@ -1431,25 +1457,101 @@ static PyType_Spec noter_spec = {
     .slots = noter_slots,
 };
 
-/* -- an alarm that can be put off again and again: its thread wakes to see that without the GIL */
+/* -- an alarm that can be put off again and again, which its thread does not notice: the kernel keeps the time, and sends
+   that thread a signal. While nobody need look it rests, and whoever changes that stirs it. */
 
 #ifdef __linux__
 
 #define NEVER INT64_MAX
-#define MOST_SPARED 50
+#define SECOND INT64_C(1000000000)
+#define LONGEST_REST SECOND
+#define LATEST_SIGNAL INT64_C(20000000) /* one that comes later is not waited for */
+#define NO_TIMER_TICK INT64_C(5000000)
+#define NO_TIMER (-1)
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+#ifdef SYS_timer_settime64
+#define SYS_SET_TIMER SYS_timer_settime64
+#else
+#define SYS_SET_TIMER SYS_timer_settime
+#endif
 
 typedef struct {
     PyObject_HEAD
     pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
-    pthread_cond_t moved;
-    int64_t due;   /* when it is to ring; NEVER until it is set. What is due cannot be put off */
-    int64_t until; /* for how long its thread sleeps; -1 while it is awake */
-    long switches; /* how often its thread had gone to sleep when it rang last */
-    Threads *threads;  /* while all of them are parked, or there is none, it puts itself off; NULL: it does not */
-    int64_t tick;      /* for so long each time */
-    int spared;        /* how often it has done so since it was set */
-    int64_t postponed; /* for how long in all, since it was set */
+    int64_t due;           /* when it is to ring; NEVER until it is set. What is due cannot be put off */
+    int timer;             /* of the thread that waits, or NO_TIMER */
+    pid_t process;         /* which has it: a fork has none */
+    long thread;
+    int eager;         /* it does not rest until it has rung */
+    long switches;     /* how often its thread had gone to sleep when it rang last */
+    Threads *threads;  /* while all of them are parked, or there is none, it rests; NULL: it does not */
+    int64_t tick;      /* from when it is stirred to when it rings */
+    int64_t postponed; /* for how long it has put itself off since it was set */
 } Alarm;
+
+/* The signal, which has no handler: its thread waits for it. */
+static int
+alarm_signal(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGRTMAX - 5);
+    return SIGRTMAX - 5;
+}
+
+/* Have the kernel ring when it is due. With the mutex held, as all below that ends in `_locked`. */
+static void
+set_timer_locked(Alarm *alarm)
+{
+    if (alarm->timer == NO_TIMER || alarm->process != getpid()) {
+        return;
+    }
+    int64_t due = alarm->due == NEVER ? 0 : alarm->due; /* 0 is none */
+    const struct {
+        int64_t every_s, every_ns, first_s, first_ns;
+    } times = {0, 0, due / SECOND, due % SECOND};
+    syscall(SYS_SET_TIMER, alarm->timer, TIMER_ABSTIME, &times, NULL);
+}
+
+static void
+drop_timer_locked(Alarm *alarm)
+{
+    if (alarm->timer != NO_TIMER && alarm->process == getpid()) {
+        syscall(SYS_timer_delete, alarm->timer);
+    }
+    alarm->timer = NO_TIMER;
+}
+
+/* Make a timer for the calling thread. Without one, it looks at the clock again and again. */
+static void
+make_timer_locked(Alarm *alarm)
+{
+    long thread = syscall(SYS_gettid);
+    if (alarm->timer != NO_TIMER && alarm->thread == thread && alarm->process == getpid()) {
+        return;
+    }
+    drop_timer_locked(alarm);
+    sigset_t signals;
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = alarm_signal(&signals)};
+    event.sigev_notify_thread_id = (pid_t)thread;
+    int timer;
+    if (pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0
+        && syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0) {
+        alarm->timer = timer;
+        alarm->thread = thread;
+        alarm->process = getpid();
+        set_timer_locked(alarm);
+    }
+}
+
+static void
+set_resting(Alarm *alarm, Alarm *resting)
+{
+    if (alarm->threads != NULL) {
+        __atomic_store_n(&alarm->threads->resting, (void *)resting, __ATOMIC_SEQ_CST);
+    }
+}
 
 /* Move the time when it is to ring. */
 static void
@@ -1457,17 +1559,16 @@ move_alarm(Alarm *alarm, int64_t pause_ns)
 {
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
+    set_resting(alarm, NULL);
     if (alarm->due > now) {
         alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
-        alarm->spared = 0;
+        alarm->eager = 0;
+        set_timer_locked(alarm);
     }
     if (pause_ns <= 0) {
-        alarm->spared = MOST_SPARED; /* its thread is called, whoever is parked */
+        alarm->eager = 1; /* its thread is called, whoever is parked */
     }
     alarm->postponed = 0; /* also of what is due: who set it plans anew */
-    if (alarm->due < alarm->until) {
-        pthread_cond_signal(&alarm->moved);
-    }
     pthread_mutex_unlock(&alarm->mutex);
 }
 
@@ -1483,7 +1584,8 @@ push_alarm(Alarm *alarm, int64_t pause_ns)
     if (set && alarm->due > now && now + pause_ns > alarm->due) {
         alarm->postponed += now + pause_ns - alarm->due;
         alarm->due = now + pause_ns;
-        alarm->spared = 0;
+        alarm->eager = 0;
+        set_timer_locked(alarm);
     }
     pthread_mutex_unlock(&alarm->mutex);
     return set;
@@ -1502,43 +1604,77 @@ alarm_set(Alarm *alarm, PyObject *pause)
     Py_RETURN_NONE;
 }
 
-/* Tell whether nobody need look, for now: all threads are parked, or there is none. Without the GIL, so that it may be
-   wrong for a moment: of a thread that has just come back there is something to see a tick later. */
+/* Rest, where nobody need look for now: all threads are parked, or there is none. Without the GIL. Whoever comes back
+   after this has said so is seen to by `stir`; who came back before is seen here. */
 static int
-can_be_spared(Alarm *alarm)
+rests_locked(Alarm *alarm, int64_t now)
 {
-    const volatile Py_ssize_t *parked = alarm->threads == NULL ? NULL : &alarm->threads->parked;
-    return parked != NULL && alarm->spared < MOST_SPARED
-           && *parked >= *(const volatile Py_ssize_t *)&alarm->threads->dict.ma_used;
+    Threads *threads = alarm->threads;
+    if (threads == NULL || alarm->eager || __atomic_load_n(&threads->resting, __ATOMIC_RELAXED) == alarm) {
+        return 0; /* it has rested long enough */
+    }
+    set_resting(alarm, alarm);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&threads->parked, __ATOMIC_RELAXED)
+        < __atomic_load_n(&threads->dict.ma_used, __ATOMIC_RELAXED)) {
+        set_resting(alarm, NULL);
+        return 0;
+    }
+    alarm->postponed += now + LONGEST_REST - alarm->due;
+    alarm->due = now + LONGEST_REST;
+    set_timer_locked(alarm);
+    return 1;
+}
+
+/* Ring a tick from now: there may be something to see of the threads again. */
+static void
+stir_alarm(Threads *threads)
+{
+    Alarm *alarm = threads->resting; /* which its thread holds; with the GIL, nobody lets it go meanwhile */
+    if (alarm == NULL) {
+        return;
+    }
+    int64_t due = monotonic_ns() + alarm->tick;
+    pthread_mutex_lock(&alarm->mutex);
+    if (threads->resting == alarm) {
+        set_resting(alarm, NULL);
+        if (due < alarm->due) {
+            alarm->postponed -= alarm->due - due;
+            alarm->due = due;
+            set_timer_locked(alarm);
+        }
+    }
+    pthread_mutex_unlock(&alarm->mutex);
 }
 
 static PyObject *
 alarm_wait(Alarm *alarm, PyObject *unused)
 {
     struct rusage usage;
+    sigset_t signals;
+    alarm_signal(&signals);
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&alarm->mutex);
+    make_timer_locked(alarm);
     for (;;) {
         int64_t now = monotonic_ns();
-        if (alarm->due <= now) {
-            if (!can_be_spared(alarm)) {
-                break;
-            }
-            alarm->spared++;
-            alarm->postponed += now + alarm->tick - alarm->due;
-            alarm->due = now + alarm->tick;
+        if (alarm->due <= now && !rests_locked(alarm, now)) {
+            break;
         }
-        int64_t until = alarm->until = alarm->due;
-        if (until == NEVER) {
-            pthread_cond_wait(&alarm->moved, &alarm->mutex);
+        int64_t pause = alarm->due == NEVER || alarm->due - now > SECOND ? SECOND : alarm->due - now;
+        if (alarm->timer != NO_TIMER) {
+            pause += LATEST_SIGNAL;
         }
-        else {
-            struct timespec at = {until / 1000000000, until % 1000000000};
-            pthread_cond_timedwait(&alarm->moved, &alarm->mutex, &at);
+        else if (pause > NO_TIMER_TICK) {
+            pause = NO_TIMER_TICK;
         }
-        alarm->until = -1;
+        pthread_mutex_unlock(&alarm->mutex);
+        struct timespec at_most = {pause / SECOND, pause % SECOND};
+        sigtimedwait(&signals, NULL, &at_most);
+        pthread_mutex_lock(&alarm->mutex);
     }
     alarm->due = NEVER;
+    set_resting(alarm, NULL);
     pthread_mutex_unlock(&alarm->mutex);
     getrusage(RUSAGE_THREAD, &usage);
     alarm->switches = usage.ru_nvcsw;
@@ -1549,6 +1685,10 @@ alarm_wait(Alarm *alarm, PyObject *unused)
 static PyObject *
 alarm_close(Alarm *alarm, PyObject *unused)
 {
+    pthread_mutex_lock(&alarm->mutex);
+    set_resting(alarm, NULL);
+    drop_timer_locked(alarm);
+    pthread_mutex_unlock(&alarm->mutex);
     Py_RETURN_NONE;
 }
 
@@ -1568,14 +1708,9 @@ alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (alarm == NULL) {
         return NULL;
     }
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&alarm->moved, &clock);
-    pthread_condattr_destroy(&clock);
     pthread_mutex_init(&alarm->mutex, NULL);
     alarm->due = NEVER;
-    alarm->until = -1;
+    alarm->timer = NO_TIMER;
     alarm->threads = (Threads *)Py_XNewRef(threads); /* which holds no alarm */
     alarm->tick = tick;
     return (PyObject *)alarm;
@@ -1586,7 +1721,10 @@ static void
 alarm_dealloc(Alarm *alarm)
 {
     PyTypeObject *type = Py_TYPE(alarm);
-    pthread_cond_destroy(&alarm->moved);
+    if (alarm->threads != NULL && alarm->threads->resting == alarm) {
+        set_resting(alarm, NULL);
+    }
+    drop_timer_locked(alarm);
     pthread_mutex_destroy(&alarm->mutex);
     Py_XDECREF(alarm->threads);
     type->tp_free(alarm);
@@ -1597,7 +1735,7 @@ static PyMethodDef alarm_methods[] = {
     {"set", (PyCFunction)alarm_set, METH_O,
      "Ring so many nanoseconds from now, not when it was to ring before."},
     {"wait", (PyCFunction)alarm_wait, METH_NOARGS, "Sleep until it rings; for one thread."},
-    {"close", (PyCFunction)alarm_close, METH_NOARGS, "Do nothing: it keeps nothing of the system's."},
+    {"close", (PyCFunction)alarm_close, METH_NOARGS, "Ring no more: the thread that waited ends."},
     {NULL},
 };
 
