@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import queue
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +193,36 @@ def test_how_often_it_was_put_off_does_not_count(make: Callable[[], Alarm]) -> N
     assert told[0] < 50
 
 
+LONG_REST_NS = 500 * MS
+
+
+def await_rest(made: Any) -> None:
+    """Wait until the alarm, which was due, has put itself off for long."""
+    end = time.monotonic() + 10
+    while made.postponed_ns < LONG_REST_NS and time.monotonic() < end:
+        time.sleep(0.0001)
+    assert made.postponed_ns >= LONG_REST_NS
+
+
+TIMERS = Path("/proc/self/timers")
+LISTS_TIMERS = pytest.mark.skipif(not TIMERS.exists(), reason="this system lists no timers")
+
+
+def timers_here() -> int:
+    return sum(line.startswith("ID: ") for line in TIMERS.read_text().splitlines())
+
+
+def run_script(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @NEEDS_C
 class TestAlarmInC:
     def test_it_says_how_often_its_thread_has_slept(self) -> None:
@@ -288,6 +321,110 @@ class TestAlarmInC:
         threads[threading.get_ident()] = watch
         ask_for_events()
         assert stopped == [True]
+
+    def test_one_that_comes_back_is_looked_at_a_tick_later(self) -> None:
+        """Though the alarm would have rested for much longer."""
+        assert native.Alarm is not None
+        threads = native.Threads()
+        made = native.Alarm(threads, 1_000_000)
+        waiting = threading.Thread(target=made.wait)
+        made.set(1_000_000)
+        waiting.start()
+        await_rest(made)
+        assert waiting.is_alive()
+        threads[0] = ThreadWatch(Recorder())
+        assert made.postponed_ns < LONG_REST_NS
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+    def test_one_that_goes_does_not_wake_it(self) -> None:
+        assert native.Alarm is not None
+        threads = native.Threads()
+        threads[0] = ThreadWatch(Recorder())
+        made = native.Alarm(threads, 1_000_000)
+        waiting = threading.Thread(target=made.wait)
+        made.set(60_000 * MS)
+        waiting.start()
+        threads.pop(0)
+        made.set(1_000_000)
+        await_rest(made)
+        threads.pop(0, None)
+        threads.clear()
+        assert made.postponed_ns >= LONG_REST_NS
+        made.set(0)
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+    @LISTS_TIMERS
+    def test_its_timer_goes_with_its_thread(self) -> None:
+        """Another thread may wait for it later."""
+        assert native.Alarm is not None
+        made = native.Alarm()
+        before = timers_here()
+        for _ in range(3):
+            made.set(0)
+            thread = threading.Thread(target=made.wait)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+        assert timers_here() == before + 1
+        made.close()
+        made.close()
+        assert timers_here() == before
+        made.set(5 * MS)
+        made.wait()
+        del made
+        assert timers_here() == before
+
+    @LISTS_TIMERS
+    def test_a_fork_sets_no_timer_of_its_own(self) -> None:
+        """It has none of the parent's, and the same number may be one that the user made."""
+        script = f"""
+            import ctypes, os, threading, time
+            from pytest_truasync._detect import native
+
+            made = native.Alarm()
+            thread = threading.Thread(target=made.wait, daemon=True)
+            made.set(60_000 * {MS})
+            thread.start()
+            while not open("/proc/self/timers").read():
+                time.sleep(0.001)
+            child = os.fork()
+            if child == 0:
+                library, timer = ctypes.CDLL(None), ctypes.c_void_p()
+                event = (ctypes.c_int * 16)(0, 0, 0, 1)  # SIGEV_NONE
+                assert library.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+                made.set(5_000 * {MS})
+                times = (ctypes.c_long * 4)()
+                assert library.timer_gettime(timer, times) == 0
+                os._exit(0 if list(times) == [0] * 4 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            made.set(0)
+            thread.join(10)
+            assert not thread.is_alive()
+        """
+        run_script(script)
+
+    @LISTS_TIMERS
+    def test_a_process_that_may_have_no_timer(self) -> None:
+        script = f"""
+            import resource, threading, time
+            from pytest_truasync._detect import native
+
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0))
+            made = native.Alarm()
+            made.set(5 * {MS})
+            before = time.perf_counter_ns()
+            made.wait()
+            assert open("/proc/self/timers").read() == ""
+            thread = threading.Thread(target=made.wait)
+            made.set(60_000 * {MS})
+            thread.start()
+            made.set(0)
+            thread.join(10)
+            assert not thread.is_alive()
+        """
+        run_script(script)
 
     def test_what_it_takes(self) -> None:
         with pytest.raises(TypeError):
