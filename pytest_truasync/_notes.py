@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pytest_truasync._detect import native
 from pytest_truasync._model import CallSite, Observation, Phase, PoolUse, Verdict, Violation
 from pytest_truasync._verdict import Policy, judge_alone, with_violations
 
@@ -41,11 +40,18 @@ class NoteBook:
     Args:
         policy: what to judge by.
         source: gives a line its text.
+        lasts: told of what is kept to the end of the run.
     """
 
-    def __init__(self, policy: Policy, source: Source) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        source: Source,
+        lasts: Callable[[tuple[object, ...]], None] = lambda _: None,
+    ) -> None:
         self._policy = policy
         self._source = source
+        self._lasts = lasts
         self._judged = Verdict()
         self._tallies: dict[Note, _Tally] = {}
         self._pools: dict[str, PoolUse] = {}
@@ -58,7 +64,7 @@ class NoteBook:
                 tally = tallies.get(note)
                 if tally is None:
                     tally = tallies[note] = _Tally()
-                    native.set_apart((tally,))
+                    self._lasts((tally,))
                 tally.count += count
                 tally.total_ns += total_ns
                 if longest_ns > tally.longest_ns:
@@ -73,7 +79,7 @@ class NoteBook:
         for use in pools:
             known = self._pools.get(use.key)
             use = self._pools[use.key] = use if known is None else known.merge(use)
-            native.set_apart((use,))
+            self._lasts((use,))
 
     @property
     def pools(self) -> tuple[PoolUse, ...]:

@@ -85,7 +85,7 @@ class Session:
         self._held_notes: Held = []
         self._held_pools: list[PoolUse] = []
         self._verdicts: list[Verdict] = []
-        self._book = NoteBook(self._policy, self._source)
+        self._book = NoteBook(self._policy, self._source, native.set_apart)
         self._tests: set[str] = set()
         self._total = Verdict()
         self._errors: list[str] = []
@@ -324,7 +324,7 @@ class Session:
         """
         self._verdicts.append(judge(self._news("teardown"), (), self._policy))
         verdicts, self._verdicts = self._verdicts, []
-        book, self._book = self._book, NoteBook(self._policy, self._source)
+        book, self._book = self._book, NoteBook(self._policy, self._source, native.set_apart)
         total = merge([*verdicts, Verdict(pools=book.pools)])
         permissions = (*total.permissions, *(self.settings.allow if everywhere else ()))
         if not everywhere:

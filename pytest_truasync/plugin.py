@@ -32,8 +32,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not _options.is_asked(known):
         return
     with for_good() as keep:
-        settings = _settings_of(known)
-        if not settings or not settings.enabled or settings.show_rules or settings.explain:
+        settings = _read_settings(known)
+        if not settings.enabled or settings.show_rules or settings.explain:
             return
         given = early_config.known_args_namespace
         here = bool(os.environ.get("PYTEST_XDIST_WORKER")) or not getattr(
@@ -79,8 +79,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _settings_of(config: Any) -> Settings | None:
     """Return the settings, or None where nothing is set, without the cost of reading them."""
-    if not _options.is_asked(config):
-        return None
+    return _read_settings(config) if _options.is_asked(config) else None
+
+
+def _read_settings(config: Any) -> Settings:
     with plain_imports():
         from pytest_truasync._settings import settings_from
     return settings_from(config)

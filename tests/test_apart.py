@@ -148,6 +148,40 @@ class TestSetApart:
         native.give_back()
         assert numbers.issubset(map(id, gc.get_objects()))
 
+    def test_what_is_garbage_already_stays_with_its_collection(self) -> None:
+        class Dying:
+            def __init__(self) -> None:
+                self.own: Any = (self, [])
+                self.kept = Node()
+                self.kept.other = self.own
+
+            def __del__(self) -> None:
+                native.set_apart((self, self.own, self.own[1], (self.own, 1), Node()))
+
+        gone = []
+        for _ in range(3):
+            gone.append(weakref.ref(Dying().kept))
+            for _ in range(3):
+                gc.collect()
+        assert [one() for one in gone] == [None] * 3
+
+    def test_one_that_comes_to_life_again_is_an_object_as_others_are(self) -> None:
+        alive: list[Any] = []
+
+        class Undying:
+            def __init__(self) -> None:
+                self.own: Any = (self, [])
+
+            def __del__(self) -> None:
+                native.set_apart((self, self.own))
+                alive.append(self)
+
+        Undying()
+        for _ in range(3):
+            gc.collect()
+        assert [type(one) for one in alive] == [Undying]
+        assert all(map(is_visited, alive))
+
     @pytest.mark.parametrize("wrong", [None, 1, {}, "text", Pair(1)])
     def test_what_it_takes(self, wrong: Any) -> None:
         with pytest.raises(TypeError, match="set_apart"):

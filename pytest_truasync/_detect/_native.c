@@ -12,7 +12,9 @@
 #include <structmember.h>
 #include <stdint.h>
 #ifdef __linux__
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -32,10 +34,10 @@
 #endif
 
 /* Names of attributes. */
-static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro, *str_cr_code,
-    *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking, *str_loops,
-    *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler, *str_source_traceback,
-    *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch, *str_youth_ns;
+static PyObject *str_alarm, *str_append, *str_args, *str_asleep, *str_begin, *str_clock, *str_closed, *str_coro,
+    *str_cr_code, *str_doing, *str_end, *str_filename, *str_fresh_ns, *str_func, *str_lag, *str_lane, *str_looking,
+    *str_loops, *str_note, *str_off, *str_origin, *str_over, *str_parked, *str_renew_ns, *str_sampler,
+    *str_source_traceback, *str_sync_fn, *str_task, *str_test, *str_tick_ns, *str_track, *str_watch, *str_youth_ns;
 
 static const struct {
     PyObject **place;
@@ -277,7 +279,7 @@ typedef struct {
     PyDictObject dict;
     uint64_t version;  /* of all such dicts together, anew with each change */
     Py_ssize_t parked; /* how many of these threads wait for the events of their loops, in `park` */
-    void *resting;     /* the alarm that rests while there is nothing to see of any of them, or NULL */
+    void *resting;     /* their one alarm, while it rests since there is nothing to see of any of them; else NULL */
 } Threads;
 
 #ifdef __linux__
@@ -1457,33 +1459,31 @@ static PyType_Spec noter_spec = {
     .slots = noter_slots,
 };
 
-/* -- an alarm that can be put off again and again, which its thread does not notice: the kernel keeps the time, and sends
-   that thread a signal. While nobody need look it rests, and whoever changes that stirs it. */
+/* -- an alarm that can be put off again and again, which its thread does not notice: the kernel keeps the time, and
+   sends it a signal. While nobody need look it rests, and whoever changes that stirs it. */
 
 #ifdef __linux__
 
 #define NEVER INT64_MAX
 #define SECOND INT64_C(1000000000)
 #define LONGEST_REST SECOND
-#define LATEST_SIGNAL INT64_C(20000000) /* one that comes later is not waited for */
-#define NO_TIMER_TICK INT64_C(5000000)
+#define LONGEST_SLEEP (SECOND / 2) /* then it looks at the clock, in case that no signal came */
+#define LATEST_SIGNAL (SECOND / 200)
 #define NO_TIMER (-1)
+#define NO_TIMER_PAUSE (SECOND / 200) /* without a timer it looks at the clock so often, and at rest more seldom */
+#define NO_TIMER_REST (SECOND / 50)
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
-#endif
-#ifdef SYS_timer_settime64
-#define SYS_SET_TIMER SYS_timer_settime64
-#else
-#define SYS_SET_TIMER SYS_timer_settime
 #endif
 
 typedef struct {
     PyObject_HEAD
-    pthread_mutex_t mutex; /* of what follows; held for a few instructions only */
+    pthread_mutex_t mutex; /* of what follows; held for a few instructions, and to set the timer */
     int64_t due;           /* when it is to ring; NEVER until it is set. What is due cannot be put off */
     int timer;             /* of the thread that waits, or NO_TIMER */
     pid_t process;         /* which has it: a fork has none */
     long thread;
+    int no_timers;     /* there are none here, or they do not ring */
     int eager;         /* it does not rest until it has rung */
     long switches;     /* how often its thread had gone to sleep when it rang last */
     Threads *threads;  /* while all of them are parked, or there is none, it rests; NULL: it does not */
@@ -1491,31 +1491,37 @@ typedef struct {
     int64_t postponed; /* for how long it has put itself off since it was set */
 } Alarm;
 
-/* The signal, which has no handler: its thread waits for it. */
+#if LONG_MAX > INT32_MAX
+
+/* The signal is the one that the C library keeps for its own timers, which it lets nobody else block or wait for: who
+   waits for a signal also takes those that were sent to the process. */
+#define TIMER_SIGNAL 32
+static const uint64_t timer_signals = UINT64_C(1) << (TIMER_SIGNAL - 1);
+
 static int
-alarm_signal(sigset_t *signals)
+block_timer_signal(void)
 {
-    sigemptyset(signals);
-    sigaddset(signals, SIGRTMAX - 5);
-    return SIGRTMAX - 5;
+    return (int)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &timer_signals, NULL, sizeof(timer_signals));
 }
 
-/* Have the kernel ring when it is due. With the mutex held, as all below that ends in `_locked`. */
-static void
-set_timer_locked(Alarm *alarm)
+/* Wait for the signal; 0 if it did not come in time. */
+static int
+await_timer_signal(int64_t pause_ns)
 {
-    if (alarm->timer == NO_TIMER || alarm->process != getpid()) {
-        return;
-    }
-    int64_t due = alarm->due == NEVER ? 0 : alarm->due; /* 0 is none */
-    const struct {
-        int64_t every_s, every_ns, first_s, first_ns;
-    } times = {0, 0, due / SECOND, due % SECOND};
-    syscall(SYS_SET_TIMER, alarm->timer, TIMER_ABSTIME, &times, NULL);
+    struct timespec at_most = {pause_ns / SECOND, pause_ns % SECOND};
+    return syscall(SYS_rt_sigtimedwait, &timer_signals, NULL, &at_most, sizeof(timer_signals)) > 0 || errno != EAGAIN;
+}
+
+/* Have a timer ring so many nanoseconds from now, not at a time: tools change the clocks of a process. 0, or -1. */
+static int
+start_timer(int timer, int64_t pause_ns)
+{
+    struct itimerspec times = {{0, 0}, {pause_ns / SECOND, pause_ns % SECOND}};
+    return (int)syscall(SYS_timer_settime, timer, 0, &times, NULL);
 }
 
 static void
-drop_timer_locked(Alarm *alarm)
+drop_timer(Alarm *alarm)
 {
     if (alarm->timer != NO_TIMER && alarm->process == getpid()) {
         syscall(SYS_timer_delete, alarm->timer);
@@ -1523,33 +1529,59 @@ drop_timer_locked(Alarm *alarm)
     alarm->timer = NO_TIMER;
 }
 
-/* Make a timer for the calling thread. Without one, it looks at the clock again and again. */
+/* Make a timer for the calling thread, unless it has one, and see it ring. With the mutex held. */
 static void
-make_timer_locked(Alarm *alarm)
+make_timer(Alarm *alarm)
 {
     long thread = syscall(SYS_gettid);
-    if (alarm->timer != NO_TIMER && alarm->thread == thread && alarm->process == getpid()) {
+    if (alarm->no_timers
+        || (alarm->timer != NO_TIMER && alarm->thread == thread && alarm->process == getpid())) {
         return;
     }
-    drop_timer_locked(alarm);
-    sigset_t signals;
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = alarm_signal(&signals)};
+    drop_timer(alarm);
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TIMER_SIGNAL};
     event.sigev_notify_thread_id = (pid_t)thread;
     int timer;
-    if (pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0
-        && syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0) {
+    alarm->no_timers = 1;
+    if (block_timer_signal() == 0 && syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0) {
         alarm->timer = timer;
         alarm->thread = thread;
         alarm->process = getpid();
-        set_timer_locked(alarm);
+        if (start_timer(timer, 1) == 0 && await_timer_signal(SECOND)) {
+            alarm->no_timers = 0;
+        }
+        else {
+            drop_timer(alarm);
+        }
+    }
+}
+
+#else /* where a time may be of either size: it looks at the clock */
+#define drop_timer(alarm) ((void)0)
+#define make_timer(alarm) ((alarm)->no_timers = 1)
+#define start_timer(timer, pause_ns) 0
+#define await_timer_signal(pause_ns) 1
+#endif
+
+/* Have the kernel ring when it is due. With the mutex held. */
+static void
+set_timer(Alarm *alarm, int64_t now)
+{
+    if (alarm->timer == NO_TIMER || alarm->process != getpid()) {
+        return;
+    }
+    int64_t pause = alarm->due == NEVER ? 0 : alarm->due > now ? alarm->due - now : 1; /* 0 is never */
+    if (start_timer(alarm->timer, pause) < 0) {
+        drop_timer(alarm);
+        alarm->no_timers = 1;
     }
 }
 
 static void
-set_resting(Alarm *alarm, Alarm *resting)
+cease_to_rest(Alarm *alarm)
 {
-    if (alarm->threads != NULL) {
-        __atomic_store_n(&alarm->threads->resting, (void *)resting, __ATOMIC_SEQ_CST);
+    if (alarm->threads != NULL && __atomic_load_n(&alarm->threads->resting, __ATOMIC_RELAXED) == alarm) {
+        __atomic_store_n(&alarm->threads->resting, NULL, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -1559,11 +1591,11 @@ move_alarm(Alarm *alarm, int64_t pause_ns)
 {
     int64_t now = monotonic_ns();
     pthread_mutex_lock(&alarm->mutex);
-    set_resting(alarm, NULL);
+    cease_to_rest(alarm);
     if (alarm->due > now) {
         alarm->due = pause_ns <= 0 ? now : pause_ns < NEVER - now ? now + pause_ns : NEVER;
         alarm->eager = 0;
-        set_timer_locked(alarm);
+        set_timer(alarm, now);
     }
     if (pause_ns <= 0) {
         alarm->eager = 1; /* its thread is called, whoever is parked */
@@ -1585,7 +1617,7 @@ push_alarm(Alarm *alarm, int64_t pause_ns)
         alarm->postponed += now + pause_ns - alarm->due;
         alarm->due = now + pause_ns;
         alarm->eager = 0;
-        set_timer_locked(alarm);
+        set_timer(alarm, now);
     }
     pthread_mutex_unlock(&alarm->mutex);
     return set;
@@ -1604,25 +1636,25 @@ alarm_set(Alarm *alarm, PyObject *pause)
     Py_RETURN_NONE;
 }
 
-/* Rest, where nobody need look for now: all threads are parked, or there is none. Without the GIL. Whoever comes back
-   after this has said so is seen to by `stir`; who came back before is seen here. */
+/* Rest, where nobody need look for now: all threads are parked, or there is none. Without the GIL, with the mutex.
+   Whoever comes back after this has said so is seen to by `stir`; who came back before is seen here. */
 static int
-rests_locked(Alarm *alarm, int64_t now)
+may_rest(Alarm *alarm, int64_t now)
 {
     Threads *threads = alarm->threads;
     if (threads == NULL || alarm->eager || __atomic_load_n(&threads->resting, __ATOMIC_RELAXED) == alarm) {
         return 0; /* it has rested long enough */
     }
-    set_resting(alarm, alarm);
+    __atomic_store_n(&threads->resting, (void *)alarm, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&threads->parked, __ATOMIC_RELAXED)
         < __atomic_load_n(&threads->dict.ma_used, __ATOMIC_RELAXED)) {
-        set_resting(alarm, NULL);
+        cease_to_rest(alarm);
         return 0;
     }
     alarm->postponed += now + LONGEST_REST - alarm->due;
     alarm->due = now + LONGEST_REST;
-    set_timer_locked(alarm);
+    set_timer(alarm, now);
     return 1;
 }
 
@@ -1634,47 +1666,56 @@ stir_alarm(Threads *threads)
     if (alarm == NULL) {
         return;
     }
-    int64_t due = monotonic_ns() + alarm->tick;
+    int64_t now = monotonic_ns(), due = now + alarm->tick;
     pthread_mutex_lock(&alarm->mutex);
     if (threads->resting == alarm) {
-        set_resting(alarm, NULL);
+        cease_to_rest(alarm);
         if (due < alarm->due) {
             alarm->postponed -= alarm->due - due;
             alarm->due = due;
-            set_timer_locked(alarm);
+            set_timer(alarm, now);
         }
     }
     pthread_mutex_unlock(&alarm->mutex);
+}
+
+/* Sleep until it may have to ring. With the mutex, which it lets go of meanwhile. */
+static void
+sleep_for_alarm(Alarm *alarm, int64_t now)
+{
+    if (alarm->timer != NO_TIMER) {
+        pthread_mutex_unlock(&alarm->mutex);
+        int came = await_timer_signal(LONGEST_SLEEP);
+        now = monotonic_ns();
+        pthread_mutex_lock(&alarm->mutex);
+        if (!came && alarm->due < now - LATEST_SIGNAL) {
+            drop_timer(alarm);
+            alarm->no_timers = 1;
+        }
+        return;
+    }
+    int64_t pause = alarm->due == NEVER ? NO_TIMER_REST : alarm->due - now;
+    pause = pause > NO_TIMER_REST ? NO_TIMER_REST : pause > NO_TIMER_PAUSE ? NO_TIMER_PAUSE : pause;
+    pthread_mutex_unlock(&alarm->mutex);
+    struct timespec until = {pause / SECOND, pause % SECOND};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &until, NULL);
+    pthread_mutex_lock(&alarm->mutex);
 }
 
 static PyObject *
 alarm_wait(Alarm *alarm, PyObject *unused)
 {
     struct rusage usage;
-    sigset_t signals;
-    alarm_signal(&signals);
+    int64_t now;
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&alarm->mutex);
-    make_timer_locked(alarm);
-    for (;;) {
-        int64_t now = monotonic_ns();
-        if (alarm->due <= now && !rests_locked(alarm, now)) {
-            break;
-        }
-        int64_t pause = alarm->due == NEVER || alarm->due - now > SECOND ? SECOND : alarm->due - now;
-        if (alarm->timer != NO_TIMER) {
-            pause += LATEST_SIGNAL;
-        }
-        else if (pause > NO_TIMER_TICK) {
-            pause = NO_TIMER_TICK;
-        }
-        pthread_mutex_unlock(&alarm->mutex);
-        struct timespec at_most = {pause / SECOND, pause % SECOND};
-        sigtimedwait(&signals, NULL, &at_most);
-        pthread_mutex_lock(&alarm->mutex);
+    make_timer(alarm);
+    set_timer(alarm, monotonic_ns());
+    while ((now = monotonic_ns()) < alarm->due || may_rest(alarm, now)) {
+        sleep_for_alarm(alarm, now);
     }
     alarm->due = NEVER;
-    set_resting(alarm, NULL);
+    cease_to_rest(alarm);
     pthread_mutex_unlock(&alarm->mutex);
     getrusage(RUSAGE_THREAD, &usage);
     alarm->switches = usage.ru_nvcsw;
@@ -1686,8 +1727,8 @@ static PyObject *
 alarm_close(Alarm *alarm, PyObject *unused)
 {
     pthread_mutex_lock(&alarm->mutex);
-    set_resting(alarm, NULL);
-    drop_timer_locked(alarm);
+    cease_to_rest(alarm);
+    drop_timer(alarm);
     pthread_mutex_unlock(&alarm->mutex);
     Py_RETURN_NONE;
 }
@@ -1711,7 +1752,7 @@ alarm_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     pthread_mutex_init(&alarm->mutex, NULL);
     alarm->due = NEVER;
     alarm->timer = NO_TIMER;
-    alarm->threads = (Threads *)Py_XNewRef(threads); /* which holds no alarm */
+    alarm->threads = (Threads *)Py_XNewRef(threads); /* which owns no alarm */
     alarm->tick = tick;
     return (PyObject *)alarm;
 }
@@ -1721,10 +1762,8 @@ static void
 alarm_dealloc(Alarm *alarm)
 {
     PyTypeObject *type = Py_TYPE(alarm);
-    if (alarm->threads != NULL && alarm->threads->resting == alarm) {
-        set_resting(alarm, NULL);
-    }
-    drop_timer_locked(alarm);
+    cease_to_rest(alarm);
+    drop_timer(alarm);
     pthread_mutex_destroy(&alarm->mutex);
     Py_XDECREF(alarm->threads);
     type->tp_free(alarm);
@@ -3103,6 +3142,7 @@ typedef struct Link { /* `PyGC_Head`, which stands before each object that the c
 } Link;
 
 #define LINK_FLAGS ((uintptr_t)3)
+#define COLLECTED_NOW ((uintptr_t)2) /* what a collection under way has found to be garbage has this flag */
 #define LINK_OF(object) ((Link *)(object) - 1)
 #define AFTER(link) ((Link *)(link)->next)
 #define BEFORE(link) ((Link *)((link)->prev & ~LINK_FLAGS))
@@ -3138,8 +3178,8 @@ knows_links(void)
 static void
 put_apart(PyObject *object, int depth)
 {
-    if (PyObject_IS_GC(object) && PyObject_GC_IsTracked(object)) {
-        Link *link = LINK_OF(object);
+    Link *link = LINK_OF(object);
+    if (PyObject_IS_GC(object) && PyObject_GC_IsTracked(object) && !(link->prev & COLLECTED_NOW)) {
         join_links(BEFORE(link), AFTER(link));
         join_links(BEFORE(&apart), link);
         join_links(link, &apart);

@@ -1,9 +1,10 @@
 """What wakes the sampler: an alarm that is put off again and again.
 
 Whoever waits with a time limit must wake to learn that the limit has moved. Who waits in Python
-needs the GIL for that; the alarm of `_native.c` does not, so that it slows nobody down. Without it
-the kernel keeps the time on Linux: a timer of POSIX that sends a signal to the sampler's own
-thread, which waits for it without the GIL. To put that off is a system call.
+needs the GIL for that. On Linux the kernel keeps the time: a timer of POSIX that sends a signal to
+the sampler's own thread, which waits for it without the GIL and does not notice that it is put off.
+That is the alarm of `_native.c`, which also rests while nobody need look; without the part in C
+there is one by way of ctypes.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ def alarm(
 
     Args:
         clock: nanoseconds.
-        threads: while all of these wait for events, or there is none, the alarm may put itself off.
-        tick_ns: for so long each time.
+        threads: while all of these wait for events, or there is none, the alarm may rest.
+        tick_ns: from when one of them comes back to when it rings.
     """
     if native.Alarm is not None:
         return native.Alarm() if threads is None else native.Alarm(threads, tick_ns)

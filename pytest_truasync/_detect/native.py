@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 if TYPE_CHECKING:
     from pytest_truasync._detect import _native
 
-SOURCE: Final = "bf756a4d946640d7"
+SOURCE: Final = "6b6bd74b5c85368c"
 """Head of the SHA-256 of `_native.c`, which the build puts in: an older build is not used."""
 
 Kind = Literal["plain", "call", "light", "lock", "socket", "poll"]
@@ -55,6 +55,7 @@ set_apart: Final[Callable[[list[Any] | tuple[Any, ...]], None]] = getattr(
 """Says that these objects, and the tuples in tuples, live as long as the run: a garbage collection
 does not visit them until `give_back`, or they die. On CPython up to 3.13."""
 give_back: Final[Callable[[], None]] = getattr(_loaded, "give_back", lambda: None)
+"""Ends that for all of them: also for those of a run around this one, in the same process."""
 make_twin: Final = cast("Callable[..., Any] | None", getattr(_loaded, "make_twin", None))
 set_on_type: Final = cast("Callable[..., None] | None", getattr(_loaded, "set_on_type", None))
 """Both as in `by_address.py`."""

@@ -46,7 +46,7 @@ class Sampler:
         tick_ns: time from one look to the next.
         clock: nanoseconds.
         threads: those that are looked at; while all of them are parked, or there is none, the alarm
-            may put itself off.
+            may rest.
     """
 
     def __init__(

@@ -405,6 +405,32 @@ class TestAlarmInC:
         """
         run_script(script)
 
+    def test_signals_of_the_user_s_are_left_to_him(self) -> None:
+        """Who waits for a signal also takes those that were sent to the process."""
+        script = f"""
+            import os, signal, threading, time
+            from pytest_truasync._detect import native
+
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            made = native.Alarm()
+            thread = threading.Thread(target=made.wait)
+            made.set(60_000 * {MS})
+            thread.start()
+            while thread.native_id is None or "S" not in open(
+                f"/proc/self/task/{{thread.native_id}}/stat"
+            ).read().rpartition(")")[2]:
+                time.sleep(0.001)
+            asked = signal.valid_signals() - {{signal.SIGKILL, signal.SIGSTOP}}
+            for number in sorted(asked):
+                os.kill(os.getpid(), number)
+                found = signal.sigtimedwait(asked, 5)
+                assert found is not None and found.si_signo == number, number
+            made.set(0)
+            thread.join(10)
+            assert not thread.is_alive()
+        """
+        run_script(script)
+
     @LISTS_TIMERS
     def test_a_process_that_may_have_no_timer(self) -> None:
         script = f"""
