@@ -1468,6 +1468,7 @@ static PyType_Spec noter_spec = {
 #define SECOND INT64_C(1000000000)
 #define LONGEST_REST SECOND
 #define LONGEST_SLEEP (SECOND / 2) /* then it looks at the clock, in case that no signal came */
+#define FIRST_SIGNAL (SECOND / 10) /* a timer that does not ring so soon, rings never; nor does one so late */
 #define LATEST_SIGNAL (SECOND / 200)
 #define NO_TIMER (-1)
 #define NO_TIMER_PAUSE (SECOND / 200) /* without a timer it looks at the clock so often, and at rest more seldom */
@@ -1547,7 +1548,7 @@ make_timer(Alarm *alarm)
         alarm->timer = timer;
         alarm->thread = thread;
         alarm->process = getpid();
-        if (start_timer(timer, 1) == 0 && await_timer_signal(SECOND)) {
+        if (start_timer(timer, 1) == 0 && await_timer_signal(FIRST_SIGNAL)) {
             alarm->no_timers = 0;
         }
         else {
